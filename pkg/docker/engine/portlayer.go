@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// PortLayer is what the engine needs to run containers. Reads are served from
+// memory and never wait for vSphere. Errors are classes of containerd/errdefs;
+// ids are full container ids (the engine resolves names and prefixes).
+//
+// It is implemented by portlayer.PortLayer; tests use a hand-written fake.
+type PortLayer interface {
+	// Create makes the VM of c, with its disks, address and lease, or nothing.
+	// Endpoints of c name networks; the addresses chosen are in the View.
+	Create(ctx context.Context, c spec.Container) (spec.View, error)
+	// Start powers the VM on and returns when the process runs. A process that
+	// could not be started is an error that carries ExitNotFound or
+	// ExitNotExecutable (see spec.StartError); the container is then exited.
+	Start(ctx context.Context, id string) error
+	// Stop sends signal (empty: the container's own), waits up to timeout
+	// (negative: for ever) and then powers the VM off. Stopping a stopped
+	// container does nothing.
+	Stop(ctx context.Context, id, signal string, timeout time.Duration) error
+	// Signal sends a signal by name or number; KILL powers the VM off if the
+	// guest does not answer. A container that is not running: ErrConflict.
+	Signal(ctx context.Context, id, signal string) error
+	// Remove destroys the VM and all that belongs to it alone. A running
+	// container is ErrConflict unless force.
+	Remove(ctx context.Context, id string, force bool) error
+	// Wait blocks until the run that is current (or, with next, the next run)
+	// ends. On a container that does not run and next false it returns at once.
+	Wait(ctx context.Context, id string, next bool) (spec.ExitStatus, error)
+	// WaitRemoved blocks until the container is gone and gives its last status.
+	WaitRemoved(ctx context.Context, id string) (spec.ExitStatus, error)
+
+	// Container gives one container, ErrNotFound if unknown; Containers all,
+	// newest first.
+	Container(id string) (spec.View, error)
+	Containers() []spec.View
+	// Update changes what may change without a new VM (name, labels, restart
+	// counts, annotations) in one reconfigure. The closure may run twice.
+	Update(ctx context.Context, id string, change func(*spec.Container) error) error
+
+	// Attach joins client streams to the container's process and returns when
+	// the process's output ended or ctx or the client is done. It may be called
+	// before Start: started (may be nil) is closed when the streams are joined.
+	Attach(ctx context.Context, id string, s spec.Streams) error
+	// Resize sets the terminal size of the process, or of exec when not empty.
+	Resize(ctx context.Context, id, exec string, rows, cols int) error
+	// Exec runs p in a running container, joined to s. It returns when the
+	// process ended and its output is written. started is called with the pid
+	// in the guest as soon as it runs.
+	Exec(ctx context.Context, id, exec string, p spec.Process, s spec.Streams, started func(pid int)) (spec.ExitStatus, error)
+	// SignalExec sends a signal to an exec's process.
+	SignalExec(ctx context.Context, id, exec, signal string) error
+
+	// Logs calls each for the kept output, oldest first; with follow it goes on
+	// until the container stops or ctx is done. since and until bound the
+	// times (zero: unbounded); tail < 0 means all entries.
+	Logs(ctx context.Context, id string, o spec.LogOptions, each func(spec.LogEntry) error) error
+
+	// Subscribe gives every event from now on until ctx is done. A reader that
+	// is too slow gets the channel closed, never a gap.
+	Subscribe(ctx context.Context) <-chan spec.Event
+
+	// Networks and volumes that exist; the first network is the default one.
+	Networks() []spec.Network
+	// Capacity tells what the VCH's pool has, for docker info.
+	Capacity(ctx context.Context) (spec.Capacity, error)
+}
+
+// Images is what the engine needs of the image store. Implemented by
+// portlayer/storage.Images.
+type Images interface {
+	// Pull brings ref ("docker.io/library/busybox:latest", or with a digest)
+	// into the store: blobs, and the disk made from them. Progress gets one
+	// call per change. It returns the image and whether anything was new. A
+	// failed or cancelled pull leaves no disk behind.
+	Pull(ctx context.Context, ref string, o spec.PullOptions) (spec.Image, bool, error)
+	// Resolve finds an image by reference, id or unambiguous id prefix.
+	Resolve(ref string) (spec.Image, error)
+	List() []spec.Image
+	// Tag adds a name to an image; an existing name is moved.
+	Tag(ctx context.Context, ref, name string) error
+	// Untag removes a name; Delete removes an image with its disk and the blobs
+	// that no other image uses. Neither knows about containers.
+	Untag(ctx context.Context, name string) error
+	Delete(ctx context.Context, id string) (freed []string, err error)
+	// Disk gives the datastore path of the image's read-only disk, made anew
+	// from the blobs if it is gone.
+	Disk(ctx context.Context, id string) (path string, err error)
+}

@@ -1,0 +1,96 @@
+package machine
+
+import "context"
+
+// Machine is a VM's hardware at power-on: a private copy.
+type Machine struct {
+	ID       string // managed object id, "vm-42"
+	Name     string
+	UUID     string // BIOS UUID; the guest sees it in SMBIOS
+	Dir      string // the VM's folder on this computer
+	CPUs     int
+	MemoryMB int64
+	CDROM    string // ISO file, empty without one
+	Disks    []Disk
+	NICs     []NIC
+	Serials  []Serial
+}
+
+// Disk is one SCSI disk on PVSCSI controller Bus.
+type Disk struct {
+	Path      string // the .vmdk descriptor
+	Bus, Unit int
+	// Nonpersistent disks are shared: opened read-only, writes of the guest go
+	// to a redo log that ends with the power cycle.
+	Nonpersistent bool
+	ReadOnly      bool
+}
+
+// NIC is one vmxnet3 network card.
+type NIC struct {
+	Network string // name of the port group
+	MAC     string
+	Slot    int // PCI slot number as in ethernetN.pciSlotNumber: 192, 224, …
+}
+
+// Serial is one UART, in the order ttyS0, ttyS1, …
+type Serial struct {
+	// File is where a file-backed port appends what the guest writes.
+	File string
+	// URI is "tcp://host:port" of a network port; Server tells who listens.
+	URI    string
+	Server bool
+}
+
+// Hypervisor starts VMs. Start returns when the VM runs; an error is the
+// reason for the task's fault and leaves nothing running.
+type Hypervisor interface {
+	Start(ctx context.Context, m Machine, g Guest) (Instance, error)
+	// Adopt takes over a VM that an earlier process of the lab started, or
+	// fails if it is not running any more.
+	Adopt(ctx context.Context, m Machine, g Guest) (Instance, error)
+}
+
+// Instance is a running VM.
+type Instance interface {
+	PID() int
+	// Done is closed when the VM is off; Err then says how it ended (nil:
+	// the guest powered off or Kill was called).
+	Done() <-chan struct{}
+	Err() error
+	Kill()        // power off at once
+	Reset() error // hard reset
+	// ShutdownGuest and RebootGuest ask the guest's tools.
+	ShutdownGuest() error
+	RebootGuest() error
+	// Usage is host CPU time and memory of the VM.
+	Usage() (Usage, error)
+}
+
+// Usage of a running VM.
+type Usage struct {
+	CPUSeconds  float64
+	MemoryBytes int64
+}
+
+// Guest is what a running VM may say to vSphere: the host's side of guest RPC.
+// Calls may block on the simulator's locks, and come from any goroutine.
+type Guest interface {
+	// InfoGet and InfoSet are the RPCI info-get and info-set of guestinfo keys,
+	// named with the "guestinfo." prefix. InfoSet of a key that begins
+	// "guestinfo./" is refused with an error.
+	InfoGet(key string) (string, bool)
+	InfoSet(key, value string) error
+	// Tools reports that the guest's tools run, or no longer do.
+	Tools(running bool)
+	// Addresses reports every NIC's addresses (CIDR form) by MAC.
+	Addresses(nics []GuestNIC)
+	// Hostname reports the guest's name.
+	Hostname(name string)
+}
+
+// GuestNIC is what the guest says of one NIC.
+type GuestNIC struct {
+	MAC       string
+	Addresses []string // CIDR form
+}

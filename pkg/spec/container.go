@@ -1,0 +1,227 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// FormatVersion is the version of the key format in which a Container is kept
+// in its VM's configuration (guestinfo./version).
+const FormatVersion = 1
+
+// Container is everything that is kept of one container: what the port layer
+// needs to build its VM, what the guest needs to run it, and what the engine
+// needs to answer `docker inspect` after the VCH was lost.
+type Container struct {
+	// ID is 64 lower-case hex digits; it is also the name of the VM's folder.
+	ID string
+	// Name is the Docker name without the leading slash.
+	Name string
+	// Repo is the image reference as the user gave it ("hello-world").
+	Repo string
+	// ImageID is the digest of the image's config ("sha256:…").
+	ImageID string
+	// Layers are the diff ids of the image, bottom first.
+	Layers []string
+	// Created is when the container was made, UTC.
+	Created time.Time
+	// Hostname is what the guest sets; empty means the first 12 digits of ID.
+	Hostname   string
+	Domainname string
+	Labels     map[string]string
+	// Annotations hold what only the Docker engine understands, each value an
+	// opaque text (JSON of the create request, for one). Hidden from the guest.
+	Annotations map[string]string
+
+	// VCH is the UUID of the VCH that owns the container. Hidden from the guest.
+	VCH string
+
+	Resources Resources
+	// Process is the container's own process, the session whose id is ID.
+	Process Process
+	// Root is how the root filesystem is put together.
+	Root Root
+	// Mounts are volumes and tmpfs mounts by destination order.
+	Mounts []Mount
+	// Endpoints are the NICs, first the one with the default route.
+	Endpoints []Endpoint
+	// DNS is written to /etc/resolv.conf.
+	DNS DNS
+	// Hosts are extra lines of /etc/hosts, "name:address" as Docker spells it.
+	Hosts []string
+
+	// AuthorizedKey is the engine's SSH public key in authorized_keys form: the
+	// only key that tether accepts on the control line.
+	AuthorizedKey string
+}
+
+// Resources of a containerVM. Zero values mean the defaults.
+type Resources struct {
+	CPUs     int   // virtual CPUs; 0 is DefaultCPUs
+	MemoryMB int64 // MiB; 0 is DefaultMemoryMB
+	// CPULimitMHz caps the VM's CPU use on vSphere; 0 is unlimited.
+	CPULimitMHz int64
+	CPUShares   int64
+	// ReservationMB is memory that vSphere keeps for the VM, in MiB.
+	ReservationMB int64
+}
+
+// Defaults of a containerVM.
+const (
+	DefaultCPUs     = 1
+	DefaultMemoryMB = 256
+	MinMemoryMB     = 64
+)
+
+// Process is one process that tether runs: the container's, or one of an exec.
+type Process struct {
+	// Path is the program; it is looked up in Env's PATH when it has no slash.
+	Path string
+	// Args are the arguments after the program's own name (argv[1:]).
+	Args []string
+	// Env entries are KEY=value.
+	Env []string
+	// Dir is the working directory; empty is "/".
+	Dir string
+	// User is Docker's form: name, uid, name:group or uid:gid.
+	User   string
+	Groups []string // supplementary, --group-add
+	// TTY runs the process on a pseudo terminal.
+	TTY bool
+	// OpenStdin keeps stdin open though nobody is attached.
+	OpenStdin bool
+	// StdinOnce closes stdin when the first attached client goes.
+	StdinOnce bool
+	// Attach makes tether wait for the line before it starts the process, so
+	// that the client of `docker run` misses no byte.
+	Attach bool
+	// StopSignal is a signal's name ("SIGTERM"); empty is SIGTERM.
+	StopSignal string
+	// Rows and Cols are the first size of the terminal; 0 is unset.
+	Rows, Cols int
+	Privileged bool
+	CapAdd     []string
+	CapDrop    []string
+	// Rlimits by name without RLIMIT_ ("nofile").
+	Rlimits map[string]Rlimit
+}
+
+// Rlimit is one resource limit of a process.
+type Rlimit struct{ Soft, Hard int64 }
+
+// Root says which disks make the root filesystem.
+type Root struct {
+	// ImageDisk is the datastore path of the flattened read-only ext4 disk
+	// ("[ds] VIC/…/images/….vmdk"), in the VM at scsi0:1.
+	ImageDisk string
+	// SizeMB is the capacity of the read-write disk at scsi0:0, in MiB.
+	SizeMB int64
+	// ReadOnly mounts the joined root read-only.
+	ReadOnly bool
+	// ImageUnit and UpperUnit are the SCSI units of the two disks on scsi0.
+	ImageUnit, UpperUnit int
+	ShmSizeBytes         int64
+	Sysctls              map[string]string
+}
+
+// MountType is what kind of filesystem a Mount is.
+type MountType string
+
+// The mount types.
+const (
+	MountVolume MountType = "volume" // a VMDK with a filesystem
+	MountTmpfs  MountType = "tmpfs"
+	MountNFS    MountType = "nfs"
+)
+
+// Mount is a filesystem below the container's root.
+type Mount struct {
+	Name     string // of the volume; empty for tmpfs
+	Type     MountType
+	Path     string // destination in the container
+	Source   string // datastore path of the disk, or host:/path of NFS
+	Unit     int    // SCSI unit on scsi0 of a VMDK volume
+	ReadOnly bool
+	NoCopy   bool   // do not copy the image's data into a new volume
+	Options  string // mount options, comma separated (tmpfs: size=…,mode=…)
+}
+
+// Endpoint is a container's place on one network.
+type Endpoint struct {
+	// Network is the network's name, the map key ("bridge").
+	Network string
+	// NetworkID is the Docker network id.
+	NetworkID string
+	// PortGroup is the vSphere network of the NIC.
+	PortGroup string
+	MAC       string
+	// PCISlot is the NIC's slot number: 192, 224, …
+	PCISlot int
+	// IP is in CIDR form ("172.16.0.2/16"); empty means DHCP.
+	IP      string
+	Gateway string
+	Aliases []string
+	// Ports are published ports in Docker's form "8080:80/tcp".
+	Ports []string
+}
+
+// DNS is what /etc/resolv.conf holds.
+type DNS struct {
+	Servers []string
+	Search  []string
+	Options []string
+}
+
+// ExitStatus is how a process ended.
+type ExitStatus struct {
+	// Code is the exit code, 128+n for a signal n, 127 and 126 when the
+	// program could not be found or executed, 125 when the guest itself failed.
+	Code int
+	// Signal is the number of the signal that ended it, or 0.
+	Signal int
+	// Error says why it did not start, in words for the user.
+	Error string
+	OOM   bool
+	// Started and Stopped are guest times, UTC.
+	Started, Stopped time.Time
+}
+
+// Exit codes that are the runtime's own, as Docker uses them.
+const (
+	ExitGuestFailed   = 125
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+)
+
+// Validate checks what must hold of any container. All problems are joined.
+func (c *Container) Validate() error {
+	var errs []error
+	if len(c.ID) != 64 || !isHex(c.ID) {
+		errs = append(errs, fmt.Errorf("container id %q: want 64 lower-case hex digits", c.ID))
+	}
+	if c.Process.Path == "" {
+		errs = append(errs, errors.New("no command specified"))
+	}
+	if m := c.Resources.MemoryMB; m != 0 && m < MinMemoryMB {
+		errs = append(errs, fmt.Errorf("memory of %d MiB: minimum memory limit allowed is %d MiB", m, MinMemoryMB))
+	}
+	if c.Resources.CPUs < 0 {
+		errs = append(errs, fmt.Errorf("number of CPUs %d: want at least 1", c.Resources.CPUs))
+	}
+	for _, m := range c.Mounts {
+		if len(m.Path) == 0 || m.Path[0] != '/' {
+			errs = append(errs, fmt.Errorf("mount path %q: must be absolute", m.Path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func isHex(s string) bool {
+	for _, r := range s {
+		if (r < '0' || r > '9') && (r < 'a' || r > 'f') {
+			return false
+		}
+	}
+	return true
+}
