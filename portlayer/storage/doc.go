@@ -1,0 +1,14 @@
+// Package storage keeps images on a datastore: manifests, configurations and
+// compressed layers by digest, one flattened read-only disk per image, and the
+// blank read-write disks that containers' disks are copied from.
+//
+// Everything it knows is on the datastore. At start it lists the image store's
+// folder and has the whole state again; nothing is kept on the appliance but
+// files being worked on, on its scratch disk.
+//
+// It must not know of containers or VMs (who uses an image is the engine's
+// business) and must not import govmomi: it reaches the datastore through the
+// Datastore interface declared here.
+//
+// Start reading at Images and Datastore.
+package storage
