@@ -1,0 +1,63 @@
+# vic: the two commands are `make run` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(shell .ci/deps path):$(PATH)
+export CGO_ENABLED ?= 0
+
+VERSION ?= 0.5.0
+LDFLAGS := -s -w -X github.com/vic-engine/vic/pkg/version.Version=$(VERSION)
+GOBUILD := go build -trimpath -ldflags '$(LDFLAGS)'
+SOURCES := go.mod go.sum $(shell find cmd pkg portlayer tether isos -name '*.go' ! -name '*_test.go')
+# The race detector needs cgo; CI asks for it.
+RACE := $(if $(CI),CGO_ENABLED=1 go test -race,go test)
+PKGS := ./cmd/... ./pkg/... ./portlayer/... ./tether/... ./isos/...
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what is missing on a Debian/Ubuntu machine
+	@.ci/deps
+
+build: deps bin/vic-lab bin/vic-machine bin/vic-isos bin/images ## build the programs for this machine
+
+bin/vic-%: $(SOURCES)
+	$(GOBUILD) -o $@ ./cmd/vic-$*
+
+bin/images: bin/vic-lab ## (built images of the lab's registry)
+	bin/vic-lab images --out $@
+
+isos: deps bin/bootstrap.iso bin/appliance.iso ## build the two boot images
+
+bin/bootstrap.iso bin/appliance.iso &: $(SOURCES) bin/vic-isos
+	bin/vic-isos build --out bin --version $(VERSION) all
+
+machines: deps ## build vic-machine for linux, darwin and windows
+	for os in linux darwin windows; do \
+	  GOOS=$$os GOARCH=amd64 $(GOBUILD) -o bin/vic-machine-$$os$$([ $$os = windows ] && echo .exe) ./cmd/vic-machine || exit 1; done
+
+run: build isos ## start the lab, create a VCH, run hello-world
+	@.ci/hello
+
+lab: build isos ## start the lab and print how to use it
+	bin/vic-lab up
+
+test: deps build isos ## every test: pure, simulator, real VMs, docker client
+	$(RACE) -timeout 10m $(PKGS)
+	$(RACE) -tags vm,e2e -p 1 -timeout 20m $$(go list -tags vm,e2e -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(VMPKGS))
+
+lint: deps ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l cmd pkg portlayer tether isos | tee /dev/stderr)"
+	go vet -tags vm,e2e $(PKGS)
+	go run honnef.co/go/tools/cmd/staticcheck@v0.7.0 $(PKGS)
+
+fuzz: deps ## every fuzz target for FUZZTIME (default 20s) each
+	.ci/fuzz $(or $(FUZZTIME),20s)
+
+bench: build isos ## the figures of the README, as ratios
+	go run ./pkg/lab/e2e/bench
+
+clean: ## remove what was built
+	rm -rf bin .cache
+
+VMPKGS := ./pkg/lab/qemu/... ./pkg/disk/... ./isos/... ./tether/... ./pkg/lab/e2e/...
+.PHONY: help deps build isos machines run lab test lint fuzz bench clean
