@@ -1,0 +1,11 @@
+// Package registry is the lab's OCI registry: plain HTTP on a loopback address,
+// blobs on disk, filled from a set of images.
+//
+//	r, err := registry.New(registry.Config{Addr: "127.0.0.1:5000", Dir: dir, Log: log})
+//	err = r.Load(ctx, imgs) // map[string]v1.Image as images.Build returns it
+//	err = r.Run(ctx)        // until ctx ends
+//
+// It must not be reachable from other computers: it has no authentication.
+//
+// Start reading at registry.go.
+package registry
