@@ -1,0 +1,157 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestESXi(t *testing.T)    { lifecycle(t, "esxi") }
+func TestVCenter(t *testing.T) { lifecycle(t, "vcenter") }
+
+// lifecycle creates a VCH, runs every script on it, deletes it, and wants the
+// lab as it was before.
+func lifecycle(t *testing.T, mode string) {
+	f := startLab(t, mode)
+	before := f.inventory(t)
+	key := filepath.Join(f.wd, "debug")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v %s", err, out)
+	}
+	out := f.create(t, "VCH001", "--debug", "1", "--debug-authorized-key", key+".pub")
+	checkTranscript(t, "create", mode, out)
+
+	ok := t.Run("scripts", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir:                 "testdata",
+			RequireExplicitExec: true,
+			Setup:               func(env *testscript.Env) error { return f.setup(env, key) },
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){
+				"code": code, "eventually": eventually, "random": random, "strip": strip,
+			},
+		})
+	})
+	out, err := f.try(createTimeout, "vic-machine", "delete", "--name", "VCH001", "--force")
+	if err != nil {
+		t.Fatalf("delete: %v\n%s", err, out)
+	}
+	if !ok {
+		return // what a failed script left is no finding of its own
+	}
+	checkTranscript(t, "delete", mode, out)
+	if d := cmp.Diff(before, f.inventory(t)); d != "" {
+		t.Errorf("delete left the lab changed (-before +after):\n%s", d)
+	}
+}
+
+// setup gives a script its environment: $VCH, docker as `exec docker …`, the
+// lab's variables, and the mode.
+func (f *fixture) setup(env *testscript.Env, key string) error {
+	bin := filepath.Join(env.WorkDir, ".bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	docker, err := exec.LookPath("docker")
+	if err != nil {
+		return fmt.Errorf("the docker client: %w (.ci/deps installs one)", err)
+	}
+	host, _, _ := strings.Cut(f.vch, ":")
+	for name, text := range map[string]string{
+		"docker": fmt.Sprintf("#!/bin/sh\nexec %s -H %s --tls \"$@\"\n", docker, f.vch),
+		"govc":   fmt.Sprintf("#!/bin/sh\nexec %s/vic-lab govc \"$@\"\n", f.bin),
+		"vch": fmt.Sprintf("#!/bin/sh\n# a command inside the appliance\nexec ssh -q -i %s -p 2222 -o StrictHostKeyChecking=no "+
+			"-o UserKnownHostsFile=/dev/null -o BatchMode=yes root@%s \"$@\"\n", key, host),
+	} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
+			return err
+		}
+	}
+	env.Setenv("PATH", bin+":"+f.bin+":"+os.Getenv("PATH"))
+	env.Setenv("VCH", f.vch)
+	env.Setenv("MODE", f.mode)
+	env.Setenv("LABSTATE", f.state)
+	env.Setenv("HOME", env.WorkDir)
+	for _, kv := range f.env {
+		k, v, _ := strings.Cut(kv, "=")
+		env.Setenv(k, v)
+	}
+	return nil
+}
+
+// code N command…: the command ends with exit code N.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N command [args]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// eventually DURATION command…: the command succeeds before DURATION is over.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: [!] eventually DURATION command [args]")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(limit); ; {
+		err := ts.Exec(args[1], args[2:]...)
+		if (err == nil) != neg {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("not so after %s: %v", limit, err)
+		}
+	}
+}
+
+// random FILE BYTES writes bytes that no compressor or terminal likes.
+func random(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: random FILE BYTES")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	b := make([]byte, n)
+	x := uint32(2463534242)
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		b[i] = byte(x)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
+}
+
+// strip FILE removes carriage returns, for what came from a terminal.
+func strip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: strip FILE")
+	}
+	p := ts.MkAbs(args[0])
+	b, err := os.ReadFile(p)
+	ts.Check(err)
+	ts.Check(os.WriteFile(p, []byte(strings.ReplaceAll(string(b), "\r", "")), 0o600))
+}
