@@ -1,0 +1,152 @@
+package isos
+
+import "io/fs"
+
+// A Manifest is all that one image holds, as data.
+type Manifest struct {
+	// Name of the image; the file is Name + ".iso".
+	Name string
+	// Volume is the ISO 9660 volume id, upper case, at most 32 characters.
+	Volume string
+	// Cmdline is the kernel's command line.
+	Cmdline string
+	// Modules are kernel modules by name, in the order they are wanted; what
+	// they depend on is added before them.
+	Modules []Module
+	// Files of the initramfs besides the modules. Parent directories are made.
+	Files []File
+	// Packages are the Debian packages that Files are taken from.
+	Packages []string
+}
+
+// A Module is a kernel module and when the guest needs it.
+type Module struct {
+	Name string
+	// Device is the beginning of a modalias ("pci:v000015ADd000007C0"): the
+	// module is loaded at boot only where such a device is present. Empty
+	// means always.
+	Device string
+	// Late modules are loaded after everything that a process waits for.
+	Late bool
+}
+
+// A File is one entry of the initramfs. Exactly one of From, Program, Text,
+// Link and Dir says what it is.
+type File struct {
+	Path string // without a leading slash
+	Mode fs.FileMode
+	// From is a file of a Debian package, "package:path".
+	From string
+	// Program is the Go package of a static binary of ours ("cmd/tether").
+	Program string
+	Text    string
+	Link    string // target of a symbolic link
+	Dir     bool
+	// Join makes one file of all files that match the pattern From, in the
+	// order of their names.
+	Join bool
+}
+
+// Modaliases of the devices whose drivers are not needed everywhere: the guest
+// RPC of the lab is virtio; PVSCSI and vmxnet3 are what vSphere gives.
+// Vendor ids: 1AF4 Red Hat (virtio), 15AD VMware.
+const (
+	deviceVirtio = "pci:v00001AF4"
+	devicePVSCSI = "pci:v000015ADd000007C0"
+	deviceVMXNET = "pci:v000015ADd000007B0"
+)
+
+// bootModules is what every VM of ours needs, the way to its configuration
+// first. ext4, af_packet and the 8250 UARTs are built into the kernel.
+func bootModules() []Module {
+	return []Module{
+		{Name: "virtio_pci", Device: deviceVirtio},
+		{Name: "virtio_console", Device: deviceVirtio},
+		{Name: "vmw_pvscsi", Device: devicePVSCSI},
+		{Name: "sd_mod", Device: devicePVSCSI},
+		{Name: "vmxnet3", Device: deviceVMXNET},
+	}
+}
+
+func dirs(names ...string) []File {
+	var fs []File
+	for _, n := range names {
+		fs = append(fs, File{Path: n, Mode: 0o755, Dir: true})
+	}
+	return fs
+}
+
+// quiet is the part of the command line that both images share: no banner
+// of the kernel's drivers, but every line that PID 1 writes to /dev/kmsg; an
+// oops ends the VM instead of leaving it half alive.
+const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.trust_cpu=on tsc=reliable no_timer_check cryptomgr.notests audit=0"
+
+// Bootstrap is the image that containerVMs boot.
+func Bootstrap() Manifest {
+	return Manifest{
+		Name:    "bootstrap",
+		Volume:  "VIC_BOOTSTRAP",
+		Cmdline: "console=ttyS2,115200 " + quiet,
+		Modules: append(bootModules(), Module{Name: "overlay"}),
+		Files: append(dirs("dev", "proc", "sys", "run", "tmp", "etc"),
+			File{Path: "init", Mode: 0o755, Program: "cmd/tether"}),
+	}
+}
+
+// Appliance is the image of the VCH appliance.
+func Appliance() Manifest {
+	files := dirs("dev", "proc", "sys", "run", "tmp", "root", "bin", "sbin", "usr/bin", "usr/sbin", "var/lib/vic", "etc/ssl/certs")
+	files = append(files,
+		File{Path: "init", Mode: 0o755, Program: "cmd/tether"},
+		File{Path: "usr/bin/vic-engine", Mode: 0o755, Program: "cmd/vic-engine"},
+		File{Path: "var/log", Link: "/var/lib/vic/log"},
+		File{Path: "bin/busybox", Mode: 0o755, From: "busybox-static:bin/busybox"},
+		File{Path: "sbin/mkfs.ext4", Mode: 0o755, From: "e2fsprogs:sbin/mke2fs"},
+		File{Path: "sbin/e2fsck", Mode: 0o755, From: "e2fsprogs:sbin/e2fsck"},
+		File{Path: "etc/mke2fs.conf", Mode: 0o644, From: "e2fsprogs:etc/mke2fs.conf"},
+		File{Path: "etc/passwd", Mode: 0o644, Text: "root:x:0:0:root:/root:/bin/sh\n"},
+		File{Path: "etc/group", Mode: 0o644, Text: "root:x:0:\n"},
+		File{Path: "etc/nsswitch.conf", Mode: 0o644, Text: "hosts: files dns\n"},
+		File{Path: "etc/ssl/certs/ca-certificates.crt", Mode: 0o644, Join: true,
+			From: "ca-certificates:usr/share/ca-certificates/mozilla/*.crt"},
+	)
+	for _, a := range applets() {
+		files = append(files, File{Path: "bin/" + a, Link: "busybox"})
+	}
+	for _, l := range [][2]string{ // shared objects of mke2fs and e2fsck
+		{"libext2fs2", "libext2fs.so.2"}, {"libext2fs2", "libe2p.so.2"}, {"libcom-err2", "libcom_err.so.2"},
+		{"libblkid1", "libblkid.so.1"}, {"libuuid1", "libuuid.so.1"}, {"libc6", "libc.so.6"},
+	} {
+		dir := "lib/x86_64-linux-gnu/"
+		if l[0] == "libblkid1" || l[0] == "libuuid1" {
+			dir = "usr/lib/x86_64-linux-gnu/"
+		}
+		files = append(files, File{Path: "lib/x86_64-linux-gnu/" + l[1], Mode: 0o755, From: l[0] + ":" + dir + l[1]})
+	}
+	files = append(files, File{Path: "lib64/ld-linux-x86-64.so.2", Mode: 0o755,
+		From: "libc6:lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"})
+
+	modules := bootModules()
+	for _, n := range []string{"nf_tables", "nf_conntrack", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct", "nft_reject_inet", "overlay"} {
+		modules = append(modules, Module{Name: n, Late: true})
+	}
+	return Manifest{
+		Name:    "appliance",
+		Volume:  "VIC_APPLIANCE",
+		Cmdline: "console=ttyS0,115200 " + quiet,
+		Modules: modules,
+		Files:   files,
+		Packages: []string{"busybox-static", "e2fsprogs", "libext2fs2", "libcom-err2", "libblkid1", "libuuid1", "libc6",
+			"ca-certificates"},
+	}
+}
+
+// applets are the commands of busybox that somebody debugging an appliance
+// looks for.
+func applets() []string {
+	return []string{"sh", "ash", "ls", "cat", "cp", "mv", "rm", "mkdir", "ln", "ps", "top", "free", "df", "du", "mount", "umount",
+		"dmesg", "grep", "sed", "awk", "vi", "less", "more", "head", "tail", "tar", "gzip", "find", "xargs", "sort", "uniq", "wc",
+		"ip", "ping", "netstat", "nslookup", "wget", "nc", "telnet", "traceroute", "kill", "killall", "date", "env", "echo", "hostname",
+		"id", "uname", "uptime", "chmod", "chown", "touch", "dd", "hexdump", "md5sum", "sha256sum", "stat", "sync", "sleep", "test",
+		"true", "false", "lsmod", "fdisk", "blkid", "reboot", "poweroff", "which", "vmstat", "iostat", "lsof", "strings", "clear"}
+}
