@@ -1,0 +1,177 @@
+package vsphere
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sort"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/vmware/govmomi/event"
+	"github.com/vmware/govmomi/property"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// pageSize is how many events one look at the feed can hold: a burst larger
+// than that between two looks is a gap, which is told apart and followed by a
+// resync, so the number need not be large.
+const pageSize = 200
+
+// ErrGap ends a Watch that may have missed events: read everything again.
+var ErrGap = fmt.Errorf("more events at once than the feed holds: %w", errdefs.ErrUnavailable)
+
+// Change tells that something happened to a VM. It is a hint to read the VM,
+// not a state.
+type Change struct {
+	VM types.ManagedObjectReference
+	// Kind is the event's type, "VmPoweredOffEvent".
+	Kind string
+	// Name is the VM's name at the event; Time the server's.
+	Name string
+	Time time.Time
+	key  int32
+}
+
+// Removed tells that the VM is not in the inventory any more.
+func (c Change) Removed() bool { return c.Kind == "VmRemovedEvent" }
+
+// watchedEvents are those after which a VM's power state, name, configuration
+// or place may differ.
+func watchedEvents() []string {
+	return []string{
+		"VmCreatedEvent", "VmClonedEvent", "VmRegisteredEvent", "VmRemovedEvent",
+		"VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmRestartedOnAlternateHostEvent",
+		"VmPoweredOffEvent", "VmPoweredOffOnIsolationEvent", "VmSuspendedEvent", "VmGuestShutdownEvent", "VmResettingEvent",
+		"VmRenamedEvent", "VmReconfiguredEvent",
+		"VmMigratedEvent", "DrsVmMigratedEvent", "VmRelocatedEvent", "VmResourcePoolMovedEvent",
+		"VmConnectedEvent", "VmDisconnectedEvent", "VmOrphanedEvent",
+	}
+}
+
+// Watch follows the events of the VMs below entity (a folder, also on a single
+// host) until ctx is done or the feed is lost. subscribed is called once, when
+// nothing that happens from then on is missed: read the state after it. Changes
+// come in order. Both functions are called from this goroutine. It always
+// returns an error: ctx's, ErrGap, or why the feed ended.
+func (s *Session) Watch(ctx context.Context, entity types.ManagedObjectReference, subscribed func(), changes func([]Change)) error {
+	filter := types.EventFilterSpec{
+		Entity:      &types.EventFilterSpecByEntity{Entity: entity, Recursion: types.EventFilterSpecRecursionOptionAll},
+		EventTypeId: watchedEvents(),
+	}
+	h, err := event.NewManager(s.vim).CreateCollectorForEvents(ctx, filter)
+	if err != nil {
+		return ctxErr(ctx, Classify(fmt.Errorf("follow events of %s: %w", entity.Value, err)))
+	}
+	defer func() {
+		late, cancel := cleanup(ctx)
+		defer cancel()
+		_ = h.Destroy(late) // it ends with the session at the latest
+	}()
+	if err := h.SetPageSize(ctx, pageSize); err != nil {
+		return ctxErr(ctx, Classify(fmt.Errorf("follow events of %s: %w", entity.Value, err)))
+	}
+	err = s.follow(ctx, h.Reference(), subscribed, changes)
+	if errors.Is(err, ErrGap) {
+		return err
+	}
+	return ctxErr(ctx, Classify(fmt.Errorf("follow events of %s: %w", entity.Value, err)))
+}
+
+func (s *Session) follow(ctx context.Context, collector types.ManagedObjectReference, subscribed func(), changes func([]Change)) error {
+	pc, err := property.DefaultCollector(s.vim).Create(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.dropCollector(ctx, pc)
+	filter := new(property.WaitFilter).Add(collector, collector.Type, []string{"latestPage"})
+	if _, err := pc.CreateFilter(ctx, filter.CreateFilter); err != nil {
+		return err
+	}
+	var tail tail
+	version := ""
+	for {
+		res, err := methods.WaitForUpdatesEx(ctx, s.vim, &types.WaitForUpdatesEx{
+			This: pc.Reference(), Version: version,
+			Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(maxWait)},
+		})
+		if err != nil {
+			return err
+		}
+		if res.Returnval == nil {
+			continue
+		}
+		first := version == ""
+		version = res.Returnval.Version
+		fresh, gap := tail.add(events(res.Returnval))
+		switch {
+		case first:
+			subscribed()
+		case gap:
+			return ErrGap
+		case len(fresh) > 0:
+			changes(fresh)
+		}
+	}
+}
+
+// events takes the pages out of an update.
+func events(set *types.UpdateSet) []types.BaseEvent {
+	var out []types.BaseEvent
+	for _, fs := range set.FilterSet {
+		for _, o := range fs.ObjectSet {
+			for _, c := range o.ChangeSet {
+				switch v := c.Val.(type) {
+				case types.ArrayOfEvent:
+					out = append(out, v.Event...)
+				case types.BaseEvent:
+					out = append(out, v)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// tail remembers which events were seen. Servers number events upwards.
+type tail struct {
+	last  int32
+	begun bool
+}
+
+// add gives the events of a page that are new, oldest first, and whether some
+// may have come and gone between two pages: then none of a full page is known.
+func (t *tail) add(page []types.BaseEvent) (fresh []Change, gap bool) {
+	high, seen := t.last, false
+	twice := map[int32]bool{}
+	for _, e := range page {
+		b := e.GetEvent()
+		if t.begun && b.Key <= t.last {
+			seen = true
+			continue
+		}
+		if twice[b.Key] {
+			continue
+		}
+		twice[b.Key] = true
+		high = max(high, b.Key)
+		if b.Vm == nil {
+			continue
+		}
+		fresh = append(fresh, Change{VM: b.Vm.Vm, Kind: eventKind(e), Name: b.Vm.Name, Time: b.CreatedTime, key: b.Key})
+	}
+	gap = t.begun && !seen && len(twice) >= pageSize
+	t.last, t.begun = high, true
+	sort.Slice(fresh, func(i, j int) bool { return fresh[i].key < fresh[j].key })
+	return fresh, gap
+}
+
+func eventKind(e types.BaseEvent) string {
+	t := reflect.TypeOf(e)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Name()
+}
