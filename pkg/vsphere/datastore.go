@@ -97,7 +97,7 @@ func (d *Datastore) rel(p string) (string, error) {
 
 // List gives the files and folders directly in dir.
 func (d *Datastore) List(ctx context.Context, dir string) ([]spec.DatastoreEntry, error) {
-	return d.search(ctx, dir, "")
+	return d.search(ctx, dir, "*")
 }
 
 // Stat gives one file, folder or disk.
@@ -132,10 +132,8 @@ func (d *Datastore) search(ctx context.Context, dir, pattern string) ([]spec.Dat
 		return nil, Classify(fmt.Errorf("browse %s: %w", dir, err))
 	}
 	q := &types.HostDatastoreBrowserSearchSpec{
-		Details: &types.FileQueryFlags{FileType: true, FileSize: true, Modification: true, FileOwner: false},
-	}
-	if pattern != "" {
-		q.MatchPattern = []string{pattern}
+		Details:      &types.FileQueryFlags{FileType: true, FileSize: true, Modification: true},
+		MatchPattern: []string{pattern},
 	}
 	t, err := b.SearchDatastore(ctx, d.Path(rel), q)
 	if err != nil {
