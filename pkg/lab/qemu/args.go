@@ -1,0 +1,183 @@
+package qemu
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vic-engine/vic/pkg/lab/machine"
+)
+
+// Accel is how the processor is run.
+type Accel struct {
+	Name string // "tcg" or "kvm"
+	// TBSizeMB is TCG's buffer for translated code. QEMU's own default is a
+	// quarter of the host's memory up to 1 GiB: too much for many VMs.
+	TBSizeMB int
+}
+
+// Paths are the places of one VM that are not part of its hardware.
+type Paths struct {
+	Run string // sockets; the VM's own folder
+}
+
+// Names of the sockets in Paths.Run.
+func (p Paths) QMP() string         { return filepath.Join(p.Run, "qmp") }
+func (p Paths) RPCI() string        { return filepath.Join(p.Run, "rpci") }
+func (p Paths) TCLO() string        { return filepath.Join(p.Run, "tclo") }
+func (p Paths) NIC(i int) string    { return filepath.Join(p.Run, fmt.Sprintf("net%d", i)) }
+func (p Paths) Serial(i int) string { return filepath.Join(p.Run, fmt.Sprintf("ser%d", i)) }
+
+// qmpFD is the number under which QEMU inherits the listening QMP socket: made
+// by us, so that a connection can wait for QEMU instead of polling for it.
+const qmpFD = 3
+
+// PCI slots on the only bus; 0 is the host bridge, 1 the PIIX3. VMware puts
+// pvscsi at 160 and NICs from 192 upward: the same order is kept.
+const (
+	slotRPC  = 0x02
+	slotSCSI = 0x04 // bus 0-3 at 4-7
+	slotNIC  = 0x0e // in the order of their pciSlotNumber
+	maxNICs  = 10
+)
+
+// cpuTCG is a plain 64-bit CPU and what programs gain from even when emulated:
+// a random source, without which a kernel waits for entropy at boot, and the
+// AES instructions, which TCG does much faster than it runs AES in software.
+const cpuTCG = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand,+rdseed"
+
+// Args are QEMU's arguments for m. Pure; the guest starts stopped.
+func Args(m machine.Machine, p Paths, a Accel) []string {
+	b := &argList{}
+	b.add("-name", "guest="+esc(m.Name))
+	b.add("-uuid", m.UUID)
+	// vmport would answer the VMware backdoor's version query without its
+	// message channel: a guest must not take this for an ESXi host.
+	b.add("-machine", "pc,vmport=off,usb=off")
+	switch a.Name {
+	case "kvm":
+		b.add("-accel", "kvm")
+		b.add("-cpu", "host")
+	default:
+		b.add("-accel", fmt.Sprintf("tcg,tb-size=%d", a.TBSizeMB))
+		b.add("-cpu", cpuTCG)
+	}
+	b.add("-smp", fmt.Sprint(max(1, m.CPUs)))
+	b.add("-m", fmt.Sprintf("size=%dM", m.MemoryMB))
+	b.add("-no-user-config", "-nodefaults")
+	b.add("-display", "none")
+	b.add("-rtc", "base=utc")
+	b.add("-boot", "order=d,menu=off,strict=on")
+	b.add("-action", "reboot=reset,shutdown=poweroff,panic=none")
+	b.add("-S")
+	b.add("-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD))
+	b.add("-mon", "chardev=qmp,mode=control")
+	b.rpc(p)
+	b.cdrom(m)
+	b.disks(m)
+	b.nics(m, p)
+	b.serials(m, p)
+	return b.args
+}
+
+type argList struct{ args []string }
+
+func (b *argList) add(a ...string)                  { b.args = append(b.args, a...) }
+func (b *argList) device(format string, a ...any)   { b.add("-device", fmt.Sprintf(format, a...)) }
+func (b *argList) blockdev(format string, a ...any) { b.add("-blockdev", fmt.Sprintf(format, a...)) }
+func (b *argList) chardev(format string, a ...any)  { b.add("-chardev", fmt.Sprintf(format, a...)) }
+
+func (b *argList) rpc(p Paths) {
+	b.device("virtio-serial-pci,id=rpc,bus=pci.0,addr=%#x,max_ports=4", slotRPC)
+	for i, port := range []struct{ id, path string }{{"rpci", p.RPCI()}, {"tclo", p.TCLO()}} {
+		b.chardev("socket,id=%s,path=%s,server=on,wait=off", port.id, esc(port.path))
+		b.device("virtserialport,id=vic.%s,bus=rpc.0,nr=%d,chardev=%s,name=vic.%s", port.id, i+1, port.id, port.id)
+	}
+}
+
+func (b *argList) cdrom(m machine.Machine) {
+	if m.CDROM == "" {
+		b.device("ide-cd,id=ide0-0,bus=ide.0,unit=0") // an empty drive
+		return
+	}
+	b.blockdev("driver=raw,node-name=cd0,read-only=on,file.driver=file,file.filename=%s", esc(m.CDROM))
+	b.device("ide-cd,id=ide0-0,bus=ide.0,unit=0,drive=cd0,bootindex=0")
+}
+
+func (b *argList) disks(m machine.Machine) {
+	disks := slices.Clone(m.Disks)
+	slices.SortStableFunc(disks, func(x, y machine.Disk) int {
+		return cmp.Or(cmp.Compare(x.Bus, y.Bus), cmp.Compare(x.Unit, y.Unit))
+	})
+	bus := -1
+	for _, d := range disks {
+		if d.Bus != bus {
+			bus = d.Bus
+			b.device("pvscsi,id=scsi%d,bus=pci.0,addr=%#x", bus, slotSCSI+bus)
+		}
+		node := fmt.Sprintf("disk%d-%d", d.Bus, d.Unit)
+		switch {
+		case d.ReadOnly:
+			b.blockdev("driver=vmdk,node-name=%s,read-only=on,file.driver=file,file.filename=%s", node, esc(d.Path))
+		case d.Nonpersistent:
+			b.blockdev("driver=vmdk,node-name=base%d-%d,read-only=on,file.driver=file,file.filename=%s", d.Bus, d.Unit, esc(d.Path))
+			b.blockdev("driver=qcow2,node-name=%s,backing=base%d-%d,cache.no-flush=on,file.driver=file,file.filename=%s",
+				node, d.Bus, d.Unit, esc(redoPath(m, d)))
+		default:
+			b.blockdev("driver=vmdk,node-name=%s,cache.no-flush=on,file.driver=file,file.filename=%s", node, esc(d.Path))
+		}
+		b.device("scsi-hd,id=scsi%d-%d,bus=scsi%d.0,scsi-id=%d,drive=%s,werror=report,rerror=report", d.Bus, d.Unit, d.Bus, d.Unit, node)
+	}
+}
+
+// redoPath is where a nonpersistent disk's writes go, as ESXi does it in the
+// VM's folder; the file has no name any more once QEMU runs.
+func redoPath(m machine.Machine, d machine.Disk) string {
+	return filepath.Join(m.Dir, fmt.Sprintf("scsi%d-%d.REDO", d.Bus, d.Unit))
+}
+
+func (b *argList) nics(m machine.Machine, p Paths) {
+	order := nicOrder(m.NICs)
+	for i, n := range order {
+		nic := m.NICs[n]
+		b.add("-netdev", fmt.Sprintf("stream,id=net%d,server=on,addr.type=unix,addr.path=%s", n, esc(p.NIC(n))))
+		b.device("vmxnet3,id=ethernet%d,netdev=net%d,mac=%s,bus=pci.0,addr=%#x,romfile=", n, n, nic.MAC, slotNIC+i)
+	}
+}
+
+// nicOrder gives the NICs' indices in the order of their slots; those without
+// one come last, as they would get the next free slot.
+func nicOrder(nics []machine.NIC) []int {
+	order := make([]int, len(nics))
+	for i := range order {
+		order[i] = i
+	}
+	const last = 1 << 30
+	slot := func(i int) int {
+		if nics[i].Slot <= 0 {
+			return last
+		}
+		return nics[i].Slot
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(slot(a), slot(b)) })
+	return order
+}
+
+func (b *argList) serials(m machine.Machine, p Paths) {
+	for i, s := range m.Serials {
+		switch {
+		case s.File != "":
+			b.chardev("file,id=ser%d,path=%s,append=on", i, esc(s.File))
+		case s.URI != "":
+			b.chardev("socket,id=ser%d,path=%s,server=on,wait=off", i, esc(p.Serial(i)))
+		default:
+			b.chardev("null,id=ser%d", i)
+		}
+		b.device("isa-serial,id=serial%d,chardev=ser%d,index=%d", i, i, i)
+	}
+}
+
+// esc writes a value into one of QEMU's comma-separated lists.
+func esc(s string) string { return strings.ReplaceAll(s, ",", ",,") }

@@ -1,0 +1,301 @@
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vic-engine/vic/pkg/lab/guestrpc"
+	"github.com/vic-engine/vic/pkg/lab/machine"
+)
+
+// instance is a running VM.
+type instance struct {
+	h      *Hypervisor
+	m      machine.Machine
+	p      Paths
+	log    *logrus.Entry
+	proc   *process
+	cmd    *exec.Cmd // nil when adopted
+	qmp    *qmp      // set by connect before anybody else has the instance
+	rpc    *guestrpc.Host
+	ctx    context.Context // ends with the process, or with Hypervisor.Close
+	cancel context.CancelFunc
+
+	done chan struct{} // closed when the VM is off; err and said are set before
+	err  error
+	said string // QEMU's messages
+
+	// userspace is closed when the guest first opens a guest RPC port.
+	userspace chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	killed  bool
+	off     bool                          // QEMU told of an orderly end
+	hangup  map[string]context.CancelFunc // of the streams being served, by port id
+	reached bool                          // userspace is closed
+}
+
+var _ machine.Instance = (*instance)(nil)
+
+func (h *Hypervisor) newInstance(m machine.Machine, p Paths, g machine.Guest, proc *process) *instance {
+	log := h.cfg.Log.WithFields(logrus.Fields{"vm": m.Name, "pid": proc.pid})
+	i := &instance{h: h, m: m, p: p, log: log, proc: proc,
+		rpc:  guestrpc.New(guestrpc.Config{Guest: g, Log: log}),
+		done: make(chan struct{}), userspace: make(chan struct{}), hangup: map[string]context.CancelFunc{}}
+	i.ctx, i.cancel = context.WithCancel(h.ctx)
+	return i
+}
+
+// watch waits for the end of the process.
+func (i *instance) watch() {
+	i.h.wg.Go(func() {
+		if err := i.proc.wait(i.h.ctx); err != nil {
+			i.cancel()
+			if i.h.ctx.Err() == nil {
+				i.log.WithError(err).Error("VM can't be watched any more")
+			}
+			return // the VM stays up, unserved
+		}
+		var exit error
+		if i.cmd != nil {
+			exit = i.cmd.Wait()
+		}
+		i.cancel()
+		i.mu.Lock()
+		q := i.qmp
+		i.mu.Unlock()
+		if q != nil {
+			<-q.done // its last events have been read
+		}
+		i.finish(exit)
+	})
+}
+
+// finish says how the VM ended.
+func (i *instance) finish(exit error) {
+	i.mu.Lock()
+	orderly := i.killed || i.off || i.cmd != nil && exit == nil
+	i.mu.Unlock()
+	i.said = strings.TrimSpace(stderrText(i.p))
+	if !orderly {
+		if exit == nil {
+			exit = errors.New("ended without the guest's or anybody's wish")
+		}
+		i.err = fmt.Errorf("QEMU of VM %s: %w: %s", i.m.Name, exit, i.said)
+	}
+	_ = os.RemoveAll(i.p.Run)
+	i.log.WithField("orderly", orderly).Info("VM is off")
+	i.proc.close()
+	close(i.done)
+}
+
+// register makes the VM findable for a later process.
+func (i *instance) register(accel string) error {
+	started, err := startedAt(i.proc.pid)
+	if err != nil {
+		return err
+	}
+	return record{PID: i.proc.pid, Started: started, Name: i.m.Name, Accel: accel}.save(i.p)
+}
+
+// connect waits for QEMU and then serves every port of the VM.
+func (i *instance) connect(ctx context.Context) error {
+	conn, err := dialUnix(ctx, i.p.QMP())
+	if err != nil {
+		return err
+	}
+	q, err := newQMP(ctx, conn, i.onEvent)
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	i.qmp = q
+	i.mu.Unlock()
+	for _, port := range []struct {
+		id, path string
+		serve    func(context.Context, net.Conn) error
+	}{
+		{"vic.rpci", i.p.RPCI(), func(ctx context.Context, c net.Conn) error { return i.rpc.ServeRPCI(ctx, c) }},
+		{"vic.tclo", i.p.TCLO(), func(ctx context.Context, c net.Conn) error { return i.rpc.ServeTCLO(ctx, c) }},
+	} {
+		if err := i.keep(ctx, port.id, port.path, port.serve); err != nil {
+			return err
+		}
+	}
+	if i.h.cfg.Network != nil {
+		for n, nic := range i.m.NICs {
+			err := i.keep(ctx, fmt.Sprintf("ethernet%d", n), i.p.NIC(n), func(ctx context.Context, c net.Conn) error {
+				return i.h.cfg.Network.Connect(ctx, nic.Network, nic.MAC, c)
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for n, s := range i.m.Serials {
+		if s.File == "" && s.URI != "" {
+			i.h.wg.Go(func() { i.relay(i.ctx, n, s) })
+		}
+	}
+	return nil
+}
+
+// keep connects to one of QEMU's sockets, and again each time serve returns,
+// until the VM ends. The first connection is made before it returns.
+func (i *instance) keep(ctx context.Context, id, path string, serve func(context.Context, net.Conn) error) error {
+	conn, err := dialUnix(ctx, path)
+	if err != nil {
+		return err
+	}
+	i.h.wg.Go(func() {
+		log := i.log.WithField("port", id)
+		retry := backoff{}
+		for {
+			sctx, hangup := context.WithCancel(i.ctx)
+			i.mu.Lock()
+			i.hangup[id] = hangup
+			i.mu.Unlock()
+			err := serve(sctx, conn)
+			asked := sctx.Err() != nil
+			hangup()
+			_ = conn.Close()
+			if i.ctx.Err() != nil {
+				return
+			}
+			if !closed(err) {
+				log.WithError(err).Warn("port of VM ended")
+			}
+			if asked { // the guest left; it may come back at once
+				retry = backoff{}
+			}
+			for conn = nil; conn == nil; {
+				if !asked && !retry.wait(i.ctx) {
+					return
+				}
+				asked = false
+				if conn, err = dialUnix(i.ctx, path); err != nil && i.ctx.Err() == nil {
+					log.WithError(err).Debug("port of VM does not answer")
+				}
+			}
+		}
+	})
+	return nil
+}
+
+// onEvent is called by the QMP client's reader.
+func (i *instance) onEvent(e qmpEvent) {
+	i.log.WithFields(logrus.Fields{"event": e.Name, "data": string(e.Data)}).Debug("QEMU tells")
+	switch e.Name {
+	case "SHUTDOWN":
+		i.mu.Lock()
+		i.off = true
+		i.mu.Unlock()
+	case "BLOCK_IO_ERROR":
+		i.log.WithField("data", string(e.Data)).Warn("disk error given to the guest")
+	case "VSERPORT_CHANGE":
+		var d struct {
+			ID   string `json:"id"`
+			Open bool   `json:"open"`
+		}
+		if json.Unmarshal(e.Data, &d) != nil {
+			return
+		}
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if d.Open && !i.reached {
+			i.reached = true
+			close(i.userspace)
+		}
+		// What is half said on either side dies with the guest's end of it.
+		if hangup := i.hangup[d.ID]; hangup != nil && !d.Open {
+			hangup()
+		}
+	}
+}
+
+// running fails unless the guest's processors run.
+func (i *instance) running(ctx context.Context) error {
+	var st struct {
+		Status string `json:"status"`
+	}
+	if err := i.qmp.run(ctx, "query-status", nil, &st); err != nil {
+		return err
+	}
+	if st.Status != "running" {
+		return fmt.Errorf("QEMU is %s, not running", st.Status)
+	}
+	return nil
+}
+
+func (i *instance) PID() int              { return i.proc.pid }
+func (i *instance) Done() <-chan struct{} { return i.done }
+
+func (i *instance) Err() error {
+	select {
+	case <-i.done:
+		return i.err
+	default:
+		return nil
+	}
+}
+
+// killGrace is how long QEMU has to close its images in order.
+const killGrace = 3 * time.Second
+
+func (i *instance) Kill() {
+	i.mu.Lock()
+	again := i.killed
+	i.killed = true
+	i.mu.Unlock()
+	if err := i.proc.signal(syscall.SIGTERM); err != nil || again {
+		return // ending or ended
+	}
+	i.h.wg.Go(func() {
+		hard := time.NewTimer(killGrace)
+		defer hard.Stop()
+		select {
+		case <-i.done:
+		case <-hard.C:
+			_ = i.proc.signal(syscall.SIGKILL)
+		}
+	})
+}
+
+// commandLimit bounds commands that a caller gives without a context. The guest
+// may be slow to take a soft one.
+const commandLimit = 30 * time.Second
+
+func (i *instance) Reset() error {
+	ctx, cancel := context.WithTimeout(i.ctx, commandLimit)
+	defer cancel()
+	return i.qmp.run(ctx, "system_reset", nil, nil)
+}
+
+func (i *instance) ShutdownGuest() error { return i.power(guestrpc.Halt) }
+func (i *instance) RebootGuest() error   { return i.power(guestrpc.Reboot) }
+
+func (i *instance) power(op guestrpc.Op) error {
+	ctx, cancel := context.WithTimeout(i.ctx, commandLimit)
+	defer cancel()
+	err := i.rpc.Power(ctx, op)
+	if err != nil && op == guestrpc.Halt && i.ctx.Err() != nil && i.h.ctx.Err() == nil {
+		return nil // off before it could answer
+	}
+	if err != nil {
+		return fmt.Errorf("VM %s: %w", i.m.Name, err)
+	}
+	return nil
+}
+
+func (i *instance) Usage() (machine.Usage, error) { return i.proc.usage() }
