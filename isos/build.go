@@ -34,6 +34,8 @@ type Config struct {
 	Epoch time.Time
 	// Compression defaults to DefaultCompression.
 	Compression Compression
+	// Version is linked into our programs; empty leaves pkg/version's own.
+	Version string
 	Log         *logrus.Entry
 }
 
@@ -143,7 +145,11 @@ func (b *Builder) program(ctx context.Context, pkg string) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out, "./"+pkg)
+	flags := "-s -w -buildid="
+	if b.cfg.Version != "" {
+		flags += " -X github.com/vic-engine/vic/pkg/version.Version=" + b.cfg.Version
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags="+flags, "-o", out, "./"+pkg)
 	cmd.Dir = b.cfg.Root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=")
 	if msg, err := cmd.CombinedOutput(); err != nil {

@@ -136,7 +136,7 @@ func addModules(all map[string]Entry, want []Module, kernel fs.FS) error {
 			broken = err
 			return ModuleInfo{}, false
 		}
-		data[name] = b
+		data[name] = unsigned(b)
 		return info, true
 	}, builtin)
 	if broken != nil {

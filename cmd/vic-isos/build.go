@@ -16,7 +16,7 @@ import (
 )
 
 type buildOptions struct {
-	out, kernelDeb, root, cache, compression string
+	out, kernelDeb, root, cache, compression, version string
 }
 
 func (o *buildOptions) addFlags(c *cobra.Command) {
@@ -25,6 +25,7 @@ func (o *buildOptions) addFlags(c *cobra.Command) {
 	f.StringVar(&o.kernelDeb, "kernel-deb", "auto", "kernel package (linux-image-*-cloud-amd64_*.deb); auto: from the cache or apt-get")
 	f.StringVar(&o.root, "root", "", "folder of the project's go.mod (default: found from the current folder)")
 	f.StringVar(&o.cache, "cache", "", "folder of downloaded packages (default: ROOT/.cache)")
+	f.StringVar(&o.version, "version", "", "version linked into the programs of the images")
 	f.StringVar(&o.compression, "compression", string(isos.DefaultCompression), "of the initramfs: none, gzip, lz4 or zstd")
 }
 
@@ -61,7 +62,7 @@ func runBuild(ctx context.Context, out, progress io.Writer, which string, o buil
 	log.SetOutput(progress)
 	cfg := isos.Config{
 		Root: o.root, Cache: isos.Cache{Dir: o.cache}, KernelDeb: o.kernelDeb,
-		Compression: isos.Compression(o.compression), Log: logrus.NewEntry(log),
+		Compression: isos.Compression(o.compression), Version: o.version, Log: logrus.NewEntry(log),
 	}
 	var err error
 	if cfg.Root == "" {

@@ -1,0 +1,82 @@
+package system
+
+import (
+	"fmt"
+	"net"
+	"strings"
+)
+
+// ResolvConf is the text of /etc/resolv.conf.
+func ResolvConf(servers, search, options []string) string {
+	var b strings.Builder
+	for _, s := range servers {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if len(search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(search, " "))
+	}
+	if len(options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(options, " "))
+	}
+	return b.String()
+}
+
+// HostsConfig is what /etc/hosts says besides localhost.
+type HostsConfig struct {
+	Hostname, Domainname string
+	// Addresses of the host itself, in CIDR or plain form.
+	Addresses []string
+	// Extra entries are "name:address", as Docker's --add-host; the address
+	// "host-gateway" stands for Gateway.
+	Extra   []string
+	Gateway string
+}
+
+// Hosts is the text of /etc/hosts, with the lines and their order as Docker
+// writes them.
+func Hosts(c HostsConfig) string {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n" +
+		"::1\tlocalhost ip6-localhost ip6-loopback\n" +
+		"fe00::\tip6-localnet\n" +
+		"ff00::\tip6-mcastprefix\n" +
+		"ff02::1\tip6-allnodes\n" +
+		"ff02::2\tip6-allrouters\n")
+	for _, e := range c.Extra {
+		name, addr, ok := strings.Cut(e, ":")
+		if !ok {
+			continue
+		}
+		if addr == "host-gateway" {
+			addr = c.Gateway
+		}
+		addr = strings.Trim(addr, "[]")
+		if net.ParseIP(addr) != nil {
+			fmt.Fprintf(&b, "%s\t%s\n", addr, name)
+		}
+	}
+	names := c.Hostname
+	if c.Domainname != "" {
+		names = c.Hostname + "." + c.Domainname + " " + c.Hostname
+	}
+	for _, a := range c.Addresses {
+		if a, _, _ = strings.Cut(a, "/"); a != "" && names != "" {
+			fmt.Fprintf(&b, "%s\t%s\n", a, names)
+		}
+	}
+	return b.String()
+}
+
+// sysctlPath is the file below /proc/sys of a kernel parameter: dots separate,
+// and a slash stands for a dot within a name (net.ipv4.conf.eth0/100.forwarding).
+func sysctlPath(name string) (string, error) {
+	parts := strings.Split(name, ".")
+	for i, p := range parts {
+		p = strings.ReplaceAll(p, "/", ".")
+		if p == "" || p == "." || p == ".." || strings.ContainsRune(p, 0) {
+			return "", fmt.Errorf("sysctl %q: not a name of a kernel parameter", name)
+		}
+		parts[i] = p
+	}
+	return strings.Join(parts, "/"), nil
+}

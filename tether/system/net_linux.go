@@ -1,0 +1,122 @@
+package system
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Link is one network interface.
+type Link struct {
+	Name string
+	MAC  string
+	l    netlink.Link
+}
+
+// Loopback brings lo up.
+func Loopback() error {
+	l, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return fmt.Errorf("loopback up: %w", err)
+	}
+	return nil
+}
+
+// LinkByMAC finds an interface by its hardware address.
+func LinkByMAC(mac string) (*Link, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("network interfaces: %w", err)
+	}
+	var have []string
+	for _, l := range links {
+		a := l.Attrs()
+		if a.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		if strings.EqualFold(a.HardwareAddr.String(), mac) {
+			return &Link{Name: a.Name, MAC: a.HardwareAddr.String(), l: l}, nil
+		}
+		have = append(have, a.HardwareAddr.String())
+	}
+	return nil, fmt.Errorf("no network interface %s (there are: %s)", mac, strings.Join(have, ", "))
+}
+
+// Rename gives the interface another name; it must be down.
+func (l *Link) Rename(name string) error {
+	if l.Name == name {
+		return nil
+	}
+	if err := netlink.LinkSetName(l.l, name); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", l.Name, name, err)
+	}
+	l.Name = name
+	return nil
+}
+
+// Up brings the interface up.
+func (l *Link) Up() error {
+	if err := netlink.LinkSetUp(l.l); err != nil {
+		return fmt.Errorf("%s up: %w", l.Name, err)
+	}
+	return nil
+}
+
+// SetAddress makes cidr the interface's only IPv4 address.
+func (l *Link) SetAddress(cidr string) error {
+	a, err := netlink.ParseAddr(cidr)
+	if err != nil {
+		return fmt.Errorf("%s: address %q: %w", l.Name, cidr, err)
+	}
+	old, err := netlink.AddrList(l.l, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("%s: addresses: %w", l.Name, err)
+	}
+	if err := netlink.AddrReplace(l.l, a); err != nil {
+		return fmt.Errorf("%s: set address %s: %w", l.Name, cidr, err)
+	}
+	for _, o := range old {
+		if o.IPNet.String() == a.IPNet.String() {
+			continue
+		}
+		o := o
+		if err := netlink.AddrDel(l.l, &o); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("%s: remove address %s: %w", l.Name, o.IPNet, err)
+		}
+	}
+	return nil
+}
+
+// SetDefaultRoute sends what has no other route through gateway. A gateway
+// outside the interface's own network is reached on the link.
+func (l *Link) SetDefaultRoute(gateway string, metric int) error {
+	gw := net.ParseIP(gateway)
+	if gw == nil {
+		return fmt.Errorf("%s: gateway %q is not an address", l.Name, gateway)
+	}
+	err := netlink.RouteReplace(&netlink.Route{LinkIndex: l.l.Attrs().Index, Gw: gw, Priority: metric, Flags: int(netlink.FLAG_ONLINK)})
+	if err != nil {
+		return fmt.Errorf("%s: default route through %s: %w", l.Name, gateway, err)
+	}
+	return nil
+}
+
+// Addresses are the interface's IPv4 addresses in CIDR form.
+func (l *Link) Addresses() ([]string, error) {
+	list, err := netlink.AddrList(l.l, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("%s: addresses: %w", l.Name, err)
+	}
+	var out []string
+	for _, a := range list {
+		out = append(out, a.IPNet.String())
+	}
+	return out, nil
+}

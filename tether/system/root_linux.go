@@ -1,0 +1,177 @@
+package system
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultShmBytes is the size of a container's /dev/shm, as Docker's.
+const DefaultShmBytes = 64 << 20
+
+// RootOptions say how a container's root gets its kernel filesystems.
+type RootOptions struct {
+	ShmBytes   int64 // of /dev/shm; 0 is DefaultShmBytes
+	Privileged bool  // all devices, and /proc/sys and /sys writable
+}
+
+// Overlay joins a read-only lower folder and a writable upper one at target.
+func Overlay(lower, upper, work, target string, readOnly bool) error {
+	for _, d := range []string{upper, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return fmt.Errorf("overlay: %w", err)
+		}
+	}
+	m := Mount{Source: "overlay", Target: target, Type: "overlay",
+		Data: "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work}
+	if readOnly {
+		m.Flags = unix.MS_RDONLY
+	}
+	return m.Do()
+}
+
+// rootMounts are the kernel filesystems of a container's root, in order.
+func rootMounts(root string, o RootOptions) []Mount {
+	shm := o.ShmBytes
+	if shm == 0 {
+		shm = DefaultShmBytes
+	}
+	in := func(p string) string { return filepath.Join(root, p) }
+	sys := uintptr(safe | unix.MS_RDONLY)
+	dev := Mount{"tmpfs", in("dev"), "tmpfs", unix.MS_NOSUID | unix.MS_STRICTATIME, "mode=0755,size=64m"}
+	if o.Privileged {
+		sys = safe
+		dev = Mount{"devtmpfs", in("dev"), "devtmpfs", unix.MS_NOSUID, "mode=0755"}
+	}
+	return []Mount{
+		{"proc", in("proc"), "proc", safe, ""},
+		{"sysfs", in("sys"), "sysfs", sys, ""},
+		{"cgroup2", in("sys/fs/cgroup"), "cgroup2", sys, ""},
+		dev,
+		{"devpts", in("dev/pts"), "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"},
+		{"tmpfs", in("dev/shm"), "tmpfs", safe, fmt.Sprintf("mode=1777,size=%d", shm)},
+		{"mqueue", in("dev/mqueue"), "mqueue", safe, ""},
+	}
+}
+
+// Kernel files that a container may not see, or not write, as with Docker.
+func maskedPaths() []string {
+	return []string{"proc/kcore", "proc/keys", "proc/timer_list", "proc/sched_debug", "proc/scsi", "sys/firmware"}
+}
+
+func readOnlyPaths() []string {
+	return []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}
+}
+
+// KernelFilesystems mounts proc, sys and dev into a container's root and makes
+// the device nodes that programs expect.
+func KernelFilesystems(root string, o RootOptions) error {
+	if err := MountAll(rootMounts(root, o)); err != nil {
+		return err
+	}
+	if err := deviceNodes(filepath.Join(root, "dev"), o.Privileged); err != nil {
+		return err
+	}
+	if o.Privileged {
+		return nil
+	}
+	for _, p := range maskedPaths() {
+		if err := mask(filepath.Join(root, p)); err != nil {
+			return err
+		}
+	}
+	for _, p := range readOnlyPaths() {
+		if err := BindReadOnly(filepath.Join(root, p)); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return nil
+}
+
+// deviceNodes makes what is in every container's /dev.
+func deviceNodes(dev string, have bool) error {
+	if !have {
+		for _, n := range []struct {
+			name         string
+			major, minor uint32
+		}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+			p := filepath.Join(dev, n.name)
+			if err := unix.Mknod(p, unix.S_IFCHR|0o666, int(unix.Mkdev(n.major, n.minor))); err != nil {
+				return fmt.Errorf("device node %s: %w", p, err)
+			}
+			if err := os.Chmod(p, 0o666); err != nil { // whatever the umask is
+				return fmt.Errorf("device node %s: %w", p, err)
+			}
+		}
+	}
+	for _, l := range [][2]string{{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"}, {"/proc/kcore", "core"}, {"pts/ptmx", "ptmx"}} {
+		p := filepath.Join(dev, l[1])
+		_ = os.Remove(p) // devtmpfs has a ptmx of another instance
+		if err := os.Symlink(l[0], p); err != nil {
+			return fmt.Errorf("device link: %w", err)
+		}
+	}
+	return nil
+}
+
+// mask hides a file behind /dev/null and a folder behind an empty one.
+func mask(p string) error {
+	st, err := os.Stat(p)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("hide %s: %w", p, err)
+	}
+	if st.IsDir() {
+		err = unix.Mount("tmpfs", p, "tmpfs", unix.MS_RDONLY|safe, "size=0")
+	} else {
+		err = unix.Mount("/dev/null", p, "", unix.MS_BIND, "")
+	}
+	if err != nil {
+		return fmt.Errorf("hide %s: %w", p, err)
+	}
+	return nil
+}
+
+// BindReadOnly makes what is at p read-only in place.
+func BindReadOnly(p string) error {
+	if err := unix.Mount(p, p, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", p, err)
+	}
+	if err := unix.Mount("", p, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|safe, ""); err != nil {
+		return fmt.Errorf("make %s read-only: %w", p, err)
+	}
+	return nil
+}
+
+// BindFile mounts the file from over the file to, which is made when it is not
+// there.
+func BindFile(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return fmt.Errorf("bind %s: %w", to, err)
+	}
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	if err != nil && !errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("bind %s: %w", to, err)
+	}
+	if err == nil {
+		f.Close()
+	}
+	if errors.Is(err, unix.ELOOP) { // an image may have a link here, which leads out of its root
+		if err := os.Remove(to); err != nil {
+			return fmt.Errorf("bind %s: %w", to, err)
+		}
+		if err := os.WriteFile(to, nil, 0o644); err != nil {
+			return fmt.Errorf("bind %s: %w", to, err)
+		}
+	}
+	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s on %s: %w", from, to, err)
+	}
+	return nil
+}
