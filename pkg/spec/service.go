@@ -80,6 +80,9 @@ type Image struct {
 	Created     time.Time
 	Size        int64 // bytes of all layers, uncompressed
 	Layers      []string
+	// LayerSizes are the uncompressed bytes of each of Layers, for `docker
+	// history`; empty when they are not known.
+	LayerSizes []int64
 	// Config is the image configuration as the registry has it (JSON).
 	Config []byte
 	// Pulled is when the image came into the store.
