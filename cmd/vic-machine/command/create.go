@@ -1,0 +1,119 @@
+package command
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/vic-engine/vic/pkg/install"
+)
+
+type createOptions struct {
+	target targetOptions
+	create install.CreateOptions
+	// sizes as typed, see install.ParseMB
+	memory, endpointMemory, containerMemory, baseImageSize sizeMB
+	debug                                                  int
+}
+
+// sizeMB is a flag's value in MiB.
+type sizeMB int64
+
+func (s *sizeMB) String() string { return "" }
+func (s *sizeMB) Type() string   { return "size" }
+func (s *sizeMB) Set(text string) error {
+	n, err := install.ParseMB(text)
+	*s = sizeMB(n)
+	return err
+}
+
+// AddFlags declares the flags of create.
+func (o *createOptions) AddFlags(f *pflag.FlagSet) {
+	o.target.addFlags(f, "accept a target whose certificate cannot be verified, pinning it as seen")
+	c := &o.create
+	f.StringVarP(&c.Name, "name", "n", "virtual-container-host", "name of the VCH")
+	f.StringVarP(&c.BridgeNetwork, "bridge-network", "b", "", "port group for containers, used by this VCH alone; on ESXi it is made when it does not exist (default there: the VCH's name)")
+	f.StringVar(&c.ExternalNetwork, "external-network", install.DefaultExternalNetwork, "port group for clients, registries and vSphere")
+	f.StringVarP(&c.ImageDatastore, "image-datastore", "i", "", "datastore[/path] for images and containers (default: the only one)")
+	f.StringVarP(&c.ComputeResource, "compute-resource", "r", "", "host, cluster or resource pool (default: the only one)")
+	f.DurationVar(&c.Timeout, "timeout", install.DefaultTimeout, "time for everything after the password")
+	f.BoolVarP(&c.TLS.Off, "no-tls", "k", false, "leave the Docker API without TLS: anybody who reaches it owns the VCH")
+	f.StringVar(&c.TLS.CName, "tls-cname", "", "make a CA, a server certificate for this name and a client certificate in ./<name>/, and ask clients for one")
+	f.StringVar(&c.TLS.ServerKey, "tls-server-key", "", "file with the server's private key, PEM")
+	f.StringVar(&c.TLS.ServerCert, "tls-server-cert", "", "file with the server's certificate, PEM")
+	f.StringArrayVar(&c.RegistryMirrors, "registry-mirror", nil, "URL of a mirror of Docker Hub; may be repeated")
+	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "host[:port] or CIDR of a registry without verified TLS; may be repeated")
+	f.StringArrayVar(&c.RegistryCAs, "registry-ca", nil, "file with certificate authorities of registries, PEM; may be repeated")
+	f.StringVar(&c.ApplianceISO, "appliance-iso", "", "the appliance's boot image (default: beside this program, or in ./bin)")
+	f.StringVar(&c.BootstrapISO, "bootstrap-iso", "", "the containers' boot image (default: beside this program, or in ./bin)")
+	f.Var(&o.memory, "memory", "limit of the resource pool's memory in MB, or with a unit (default: none)")
+	f.Int64Var(&c.CPUMHz, "cpu", 0, "limit of the resource pool's CPU in MHz (default: none)")
+	f.Var(&o.endpointMemory, "endpoint-memory", "memory of the appliance in MB (default 1024)")
+	f.Var(&o.containerMemory, "container-memory", "memory of a container without --memory, in MB (default 256)")
+	f.Var(&o.baseImageSize, "base-image-size", "capacity of a container's own thin disk (default 8GB)")
+	f.IntVar(&o.debug, "debug", 0, "1 logs more, here and in the VCH; 2 also keeps an appliance that does not come up")
+	f.StringVar(&c.DebugAuthorizedKey, "debug-authorized-key", "", "file with a public SSH key that may log in to the appliance for debugging")
+	f.BoolVar(&c.DryRun, "dry-run", false, "validate, print what would be done, and change nothing")
+	f.SetNormalizeFunc(createAliases)
+}
+
+// createAliases are names that other versions gave to flags.
+func createAliases(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	switch name {
+	case "public-network":
+		name = "external-network"
+	case "image-store":
+		name = "image-datastore"
+	}
+	return pflag.NormalizedName(name)
+}
+
+func newCreate(t Terminal) *cobra.Command {
+	var o createOptions
+	cmd := &cobra.Command{
+		Use:   "create --target TARGET --name NAME [flags]",
+		Short: "Make a Virtual Container Host",
+		Example: `  vic-machine create --target root@esxi01.example.com --name VCH001 \
+    --image-datastore mydatastore --bridge-network 'VCH Bridge' --external-network 'VM Network'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runCreate(cmd.Context(), t, cmd.OutOrStdout(), o)
+		},
+	}
+	o.AddFlags(cmd.Flags())
+	return cmd
+}
+
+func runCreate(ctx context.Context, t Terminal, out io.Writer, o createOptions) error {
+	log := newLog(out, o.debug)
+	target, err := o.target.resolve(t, log)
+	if err != nil {
+		return err
+	}
+	c := o.create
+	c.Target, c.Force, c.Debug = target, o.target.force, o.debug
+	c.MemoryMB, c.EndpointMB = int64(o.memory), int64(o.endpointMemory)
+	c.ContainerMB, c.BaseImageMB = int64(o.containerMemory), int64(o.baseImageSize)
+	if c.ApplianceISO == "" {
+		c.ApplianceISO = findISO("appliance.iso")
+	}
+	if c.BootstrapISO == "" {
+		c.BootstrapISO = findISO("bootstrap.iso")
+	}
+	c.Timeout = orDefault(c.Timeout)
+	env, err := newEnv(out, log)
+	if err != nil {
+		return err
+	}
+	return install.Create(ctx, c, env)
+}
+
+func orDefault(d time.Duration) time.Duration {
+	if d <= 0 {
+		return install.DefaultTimeout
+	}
+	return d
+}

@@ -1,0 +1,110 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/vic-engine/vic/pkg/install"
+	"github.com/vic-engine/vic/pkg/version"
+)
+
+// Terminal is where a command reads and writes.
+type Terminal struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Env reads an environment variable.
+	Env func(string) string
+}
+
+// Execute runs one command line and gives the exit code: 0, or 1 with the error
+// as the last line.
+func Execute(ctx context.Context, args []string, t Terminal) int {
+	root := Root(t)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	log := newLog(t.Out, 0)
+	if !logsToOut(cmd) {
+		log = newLog(t.Err, 0)
+	}
+	lines := strings.Split(install.Plain(err), "\n")
+	for _, line := range lines {
+		log.Error(line)
+	}
+	log.Error("--------------------")
+	log.Errorf("%s %s failed: %s", program(), cmd.Name(), lines[0])
+	return 1
+}
+
+// program is vic-machine's name on this operating system, as it is shipped.
+func program() string { return "vic-machine-" + runtime.GOOS }
+
+// Root is the command with all its verbs.
+func Root(t Terminal) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "vic-machine",
+		Short:         "Make, list and remove Virtual Container Hosts on vSphere",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(t.In)
+	root.SetOut(t.Out)
+	root.SetErr(t.Err)
+	root.AddCommand(newCreate(t), newDelete(t), newLs(t), newInspect(t), newVersion())
+	return root
+}
+
+// logsToOut tells the verbs whose log is their output.
+func logsToOut(cmd *cobra.Command) bool {
+	return cmd.Name() == "create" || cmd.Name() == "delete"
+}
+
+func newLog(w io.Writer, debug int) *logrus.Entry {
+	l := logrus.New()
+	l.SetOutput(w)
+	l.SetFormatter(install.Formatter{})
+	if debug > 0 {
+		l.SetLevel(logrus.DebugLevel)
+	}
+	return logrus.NewEntry(l)
+}
+
+func newEnv(out io.Writer, log *logrus.Entry) (install.Env, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return install.Env{}, fmt.Errorf("find the working directory: %w", err)
+	}
+	return install.Env{
+		Log: log, Out: out, Dir: dir, Now: time.Now, Version: version.Version,
+		Dial: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+	}, nil
+}
+
+// findISO looks for a boot image beside the program, in ./bin and here. It gives an empty
+// path when there is none.
+func findISO(name string) string {
+	var dirs []string
+	if exe, err := os.Executable(); err == nil {
+		dirs = append(dirs, filepath.Dir(exe))
+	}
+	for _, dir := range append(dirs, "bin", ".") {
+		path := filepath.Join(dir, name)
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() {
+			return path
+		}
+	}
+	return ""
+}

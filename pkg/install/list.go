@@ -1,0 +1,156 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vic-engine/vic/pkg/vsphere"
+)
+
+// ReadOptions are those of the verbs that change nothing.
+type ReadOptions struct {
+	Target  Target
+	Force   bool
+	Timeout time.Duration
+}
+
+// Summary is a VCH as ls and inspect show it. No secret is in it.
+type Summary struct {
+	VM      string `json:"vm"` // managed object id
+	Path    string `json:"path"`
+	Name    string `json:"name"`
+	UUID    string `json:"uuid,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Status is Running, Stopped, Starting, or what is wrong.
+	Status  string `json:"status"`
+	Address string `json:"address,omitempty"`
+
+	DockerHost string            `json:"dockerHost,omitempty"`
+	AdminURL   string            `json:"adminURL,omitempty"`
+	Pool       string            `json:"pool,omitempty"`
+	Folder     string            `json:"folder,omitempty"`
+	ImageStore string            `json:"imageStore,omitempty"`
+	Networks   map[string]string `json:"networks,omitempty"` // port group by role
+	Containers []ContainerInfo   `json:"containers,omitempty"`
+
+	endpoint Endpoint
+}
+
+// ContainerInfo is one containerVM of a VCH.
+type ContainerInfo struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	VM      string `json:"vm"`
+	Running bool   `json:"running"`
+}
+
+// Ls lists the VCHs of a target.
+func Ls(ctx context.Context, o ReadOptions, log *logrus.Entry) ([]Summary, error) {
+	out := []Summary{}
+	err := with(ctx, o, log, func(ctx context.Context, s *vsphere.Session) error {
+		list, err := List(ctx, s)
+		for _, a := range list {
+			out = append(out, a.summary())
+		}
+		return err
+	})
+	return out, err
+}
+
+// Inspect shows one VCH with its containers.
+func Inspect(ctx context.Context, o ReadOptions, name string, log *logrus.Entry) (Summary, error) {
+	var out Summary
+	err := with(ctx, o, log, func(ctx context.Context, s *vsphere.Session) error {
+		a, err := Find(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		out = a.summary()
+		list, err := containers(ctx, s, a.VCH.UUID)
+		for _, c := range list {
+			out.Containers = append(out.Containers, ContainerInfo{ID: c.ID, Name: c.Name, VM: c.VM.Value, Running: c.Running})
+		}
+		return err
+	})
+	return out, err
+}
+
+func with(ctx context.Context, o ReadOptions, log *logrus.Entry, do func(context.Context, *vsphere.Session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	s, _, err := Connect(ctx, o.Target, o.Force, log)
+	if err != nil {
+		return err
+	}
+	defer logout(ctx, s, log)
+	return do(ctx, s)
+}
+
+func (a Appliance) summary() Summary {
+	s := Summary{
+		VM: a.VM.Value, Path: a.Path, Name: a.Name, Status: a.status(), Address: a.State.Address,
+		UUID: a.VCH.UUID, Version: a.VCH.Version, Pool: a.VCH.Pool, Folder: a.VCH.Folder, ImageStore: a.VCH.ImageStore,
+		endpoint: Endpoint{Off: a.VCH.ServerCert == "", vch: a.VCH.Name},
+	}
+	if a.VCH.ClientCAs != "" {
+		s.endpoint.ClientCAs, s.endpoint.Dir = []byte(a.VCH.ClientCAs), "./"+a.VCH.Name
+	}
+	for role, n := range a.VCH.Networks {
+		if s.Networks == nil {
+			s.Networks = map[string]string{}
+		}
+		s.Networks[role] = n.PortGroup
+	}
+	if s.Address != "" {
+		s.DockerHost, s.AdminURL = s.endpoint.host(s.Address), s.endpoint.adminURL(s.Address)
+	}
+	return s
+}
+
+func (a Appliance) status() string {
+	switch {
+	case a.Err != nil:
+		return "Unreadable: " + Plain(a.Err)
+	case a.State.Power != types.VirtualMachinePowerStatePoweredOn:
+		return "Stopped"
+	case a.State.Engine == engineRunning:
+		return "Running"
+	case a.State.Engine != "":
+		return a.State.Engine
+	}
+	return "Starting"
+}
+
+// Lines are what inspect prints for people.
+func (s Summary) Lines() []string {
+	lines := []string{
+		"VCH ID: " + s.VM,
+		"Path: " + s.Path,
+		"Version: " + s.Version,
+		"Status: " + s.Status,
+		"Resource pool: " + s.Pool,
+		"Image store: " + s.ImageStore,
+	}
+	for _, role := range []string{roleExternal, roleBridge, roleClient, roleManagement} {
+		if pg := s.Networks[role]; pg != "" {
+			lines = append(lines, fmt.Sprintf("Network %s: %s", role, pg))
+		}
+	}
+	running := 0
+	for _, c := range s.Containers {
+		if c.Running {
+			running++
+		}
+	}
+	lines = append(lines, fmt.Sprintf("Containers: %d (%d running)", len(s.Containers), running))
+	if s.Address == "" {
+		return lines
+	}
+	lines = append(lines, "Log server:", "  "+s.AdminURL)
+	lines = append(lines, s.endpoint.environment(s.Address)...)
+	return append(lines, "Connect to docker:", "  "+s.endpoint.command(s.Address)+" info")
+}

@@ -1,0 +1,248 @@
+package install
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/vic-engine/vic/pkg/install/certs"
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// Defaults of create.
+const (
+	DefaultTimeout         = 3 * time.Minute
+	DefaultExternalNetwork = "VM Network"
+	DefaultEndpointMB      = 1024
+	DefaultRootMB          = 8 * 1024
+	DefaultBridgeRange     = "172.16.0.0/12"
+	DefaultBridgeWidth     = 16
+	// ScratchMB is the capacity of the appliance's thin scratch disk.
+	ScratchMB = 32 * 1024
+	// minEndpointMB is what the appliance needs to boot and pull an image.
+	minEndpointMB = 512
+	minRootMB     = 64
+	// maxName keeps "<name>_n" folders and host names short; vSphere allows 80.
+	maxName = 31
+)
+
+// forbiddenInName are characters that vSphere escapes in names, or that a
+// datastore path or a shell gives a meaning.
+const forbiddenInName = "%&*$#@!\\/:?\"<>;'|[]"
+
+// CreateOptions are the wishes of vic-machine create, as typed.
+type CreateOptions struct {
+	Target Target
+	// Force accepts a server that cannot be verified.
+	Force  bool
+	DryRun bool
+	// Timeout bounds everything from the login to the answer of the engine.
+	Timeout time.Duration
+
+	Name            string
+	ComputeResource string // host, cluster or resource pool; name or path
+	BridgeNetwork   string
+	ExternalNetwork string
+	ImageDatastore  string // datastore[/path]
+
+	ApplianceISO, BootstrapISO string // files on this computer
+
+	TLS TLSOptions
+
+	RegistryMirrors    []string
+	InsecureRegistries []string
+	RegistryCAs        []string // files
+
+	// MemoryMB and CPUMHz limit the VCH's resource pool; 0 is unlimited.
+	MemoryMB, CPUMHz int64
+	EndpointMB       int64
+	ContainerMB      int64
+	BaseImageMB      int64
+
+	// Debug 1 logs more; KeepOnTimeout and above keeps an appliance that does
+	// not come up.
+	Debug              int
+	DebugAuthorizedKey string // file
+}
+
+// KeepOnTimeout is the debug level that keeps an appliance which did not come
+// up, for someone to look at.
+const KeepOnTimeout = 2
+
+// TLSOptions say how the Docker endpoint is secured. The zero value makes a
+// self-signed server certificate.
+type TLSOptions struct {
+	Off bool
+	// CName makes a CA, a server certificate for this name and a client
+	// certificate, and lets in only clients that show one.
+	CName string
+	// ServerKey and ServerCert are files of the user's own.
+	ServerKey, ServerCert string
+}
+
+// checkValues finds what is wrong with the options whatever the target is, and
+// reads the files that they name.
+func (o CreateOptions) checkValues() (files, []Issue) {
+	var is issues
+	is.add(checkName(o.Name))
+	for _, n := range []struct {
+		flag       string
+		value, min int64
+	}{
+		{"--endpoint-memory", o.EndpointMB, minEndpointMB},
+		{"--container-memory", o.ContainerMB, spec.MinMemoryMB},
+		{"--base-image-size", o.BaseImageMB, minRootMB},
+		{"--memory", o.MemoryMB, 0},
+		{"--cpu", o.CPUMHz, 0},
+	} {
+		if n.value < n.min && n.value != 0 {
+			is.addf(n.flag, "%d is too small: the minimum is %d", n.value, n.min)
+		}
+	}
+	if o.MemoryMB > 0 && o.MemoryMB < o.EndpointMB {
+		is.addf("--memory", "a limit of %d MB leaves no room for the appliance's own %d MB (--endpoint-memory)", o.MemoryMB, o.EndpointMB)
+	}
+	if o.Debug < 0 {
+		is.addf("--debug", "%d: want 0 or more", o.Debug)
+	}
+	for _, m := range o.RegistryMirrors {
+		if u, err := url.Parse(m); err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+			is.addf("--registry-mirror", "%q is no URL of a registry: want http://host[:port] or https://host[:port]", Redact(m))
+		}
+	}
+	for _, r := range o.InsecureRegistries {
+		if !registryHost(r) {
+			is.addf("--insecure-registry", "%q is neither host[:port] nor a CIDR", r)
+		}
+	}
+	is.list = append(is.list, o.TLS.check()...)
+	var f files
+	f.read(o, &is)
+	return f, is.list
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return issuef("--name", "is missing")
+	case len(name) > maxName:
+		return issuef("--name", "%q has %d characters: the limit is %d", name, len(name), maxName)
+	case strings.ContainsAny(name, forbiddenInName):
+		return issuef("--name", "%q has one of the characters %s that cannot be used", name, forbiddenInName)
+	case strings.TrimSpace(name) != name || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-"):
+		return issuef("--name", "%q: must not begin with a space, dot or dash, nor end with a space", name)
+	}
+	for _, r := range name {
+		if r < ' ' || r == 0x7f {
+			return issuef("--name", "%q has a control character", name)
+		}
+	}
+	return nil
+}
+
+func registryHost(s string) bool {
+	if _, _, err := net.ParseCIDR(s); err == nil {
+		return true
+	}
+	u, err := url.Parse("//" + s)
+	return err == nil && u.Hostname() != "" && u.Host == s
+}
+
+func (t TLSOptions) check() []Issue {
+	var is issues
+	own := t.ServerKey != "" || t.ServerCert != ""
+	switch {
+	case t.Off && (own || t.CName != ""):
+		is.addf("--no-tls", "cannot go together with --tls-cname, --tls-server-key or --tls-server-cert")
+	case own && (t.ServerKey == "" || t.ServerCert == ""):
+		is.addf("--tls-server-key", "and --tls-server-cert belong together: give both or neither")
+	case own && t.CName != "":
+		is.addf("--tls-cname", "has the server's certificate made: leave it out with --tls-server-cert")
+	case strings.ContainsAny(t.CName, " /:@") && net.ParseIP(t.CName) == nil:
+		is.addf("--tls-cname", "%q is neither a host name nor an address", t.CName)
+	}
+	return is.list
+}
+
+// files are the contents of the files that options name.
+type files struct {
+	registryCAs string
+	debugKey    string
+	server      certs.Pair
+}
+
+func (f *files) read(o CreateOptions, is *issues) {
+	load := func(flag, path string) []byte {
+		if path == "" {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			is.addf(flag, "cannot be read: %v", err)
+		}
+		return b
+	}
+	var cas []string
+	for _, path := range o.RegistryCAs {
+		b := load("--registry-ca", path)
+		if b == nil {
+			continue
+		}
+		if err := certs.CheckBundle(b); err != nil {
+			is.addf("--registry-ca", "%s: %v", path, Plain(err))
+		}
+		cas = append(cas, strings.TrimSpace(string(b))+"\n")
+	}
+	f.registryCAs = strings.Join(cas, "")
+	if b := load("--debug-authorized-key", o.DebugAuthorizedKey); b != nil {
+		if _, _, _, _, err := ssh.ParseAuthorizedKey(b); err != nil {
+			is.addf("--debug-authorized-key", "%s is no public key in authorized_keys form", o.DebugAuthorizedKey)
+		}
+		f.debugKey = strings.TrimSpace(string(b))
+	}
+	f.server.Cert = load("--tls-server-cert", o.TLS.ServerCert)
+	f.server.Key = load("--tls-server-key", o.TLS.ServerKey)
+	if f.server.Cert != nil && f.server.Key != nil {
+		if err := f.server.Check(time.Now()); err != nil {
+			is.addf("--tls-server-cert", "%s with key %s: %v", o.TLS.ServerCert, o.TLS.ServerKey, Plain(err))
+		}
+	}
+	for _, iso := range []struct{ flag, path string }{{"--appliance-iso", o.ApplianceISO}, {"--bootstrap-iso", o.BootstrapISO}} {
+		st, err := os.Stat(iso.path)
+		switch {
+		case iso.path == "":
+			is.addf(iso.flag, "is missing, and no such file lies beside this program or in ./bin")
+		case err != nil:
+			is.addf(iso.flag, "cannot be read: %v", err)
+		case !st.Mode().IsRegular() || st.Size() == 0:
+			is.addf(iso.flag, "%s is no ISO image", iso.path)
+		}
+	}
+}
+
+// ParseMB reads a size in MiB: a plain number, or one with a unit (4GB, 512M).
+func ParseMB(s string) (int64, error) {
+	units := []struct {
+		suffix string
+		factor int64
+	}{{"GIB", 1024}, {"MIB", 1}, {"TB", 1024 * 1024}, {"GB", 1024}, {"MB", 1}, {"T", 1024 * 1024}, {"G", 1024}, {"M", 1}, {"", 1}}
+	up := strings.ToUpper(strings.TrimSpace(s))
+	for _, u := range units {
+		num, ok := strings.CutSuffix(up, u.suffix)
+		if !ok {
+			continue
+		}
+		var n int64
+		if _, err := fmt.Sscanf(num+"\n", "%d\n", &n); err != nil || n < 0 || n > 1<<40/u.factor {
+			break
+		}
+		return n * u.factor, nil
+	}
+	return 0, fmt.Errorf("%q is no size: want a number of MB, or one with a unit like 8GB: %w", s, errdefs.ErrInvalidArgument)
+}
