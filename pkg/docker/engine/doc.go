@@ -1,7 +1,12 @@
 // Package engine is Docker semantics on top of a port layer: names and
 // prefixes, the merge of image and user configuration, restart policies,
-// --rm, events and what inspect shows. It knows neither HTTP nor vSphere; it
-// declares the PortLayer and Images interfaces that it is given.
+// --rm, events, execs, and what inspect and ps show. It knows neither HTTP nor
+// vSphere, and it does not import docker/docker: it declares the PortLayer and
+// Images interfaces that it is given, and its own types carry Docker's JSON.
 //
-// Start reading at PortLayer, then Engine.
+// What a container was created with is kept as JSON in the container's
+// annotations (see Stored), so a new engine on the same port layer answers
+// inspect as the old one did.
+//
+// Start reading at PortLayer, then Engine, then Create.
 package engine

@@ -1,0 +1,368 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"path"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/vic-engine/vic/pkg/spec"
+
+	"github.com/docker/go-units"
+)
+
+const (
+	mib = 1 << 20
+	// memoryStepMB is what vSphere wants the memory of a VM to be a multiple of.
+	memoryStepMB = 4
+	// minMemoryBytes is Docker's own lower limit.
+	minMemoryBytes = 6 * mib
+	// defaultCPUPeriod is the kernel's, in microseconds.
+	defaultCPUPeriod = 100000
+)
+
+// buildInput is all that build needs besides the request: it reads nothing else.
+type buildInput struct {
+	ID, Name string
+	Image    spec.Image
+	Networks []spec.Network
+	// MHzPerCPU turns a fraction of a CPU into a limit; 0 is unknown.
+	MHzPerCPU int64
+}
+
+// build makes the container of a request whose Config is merged already. It
+// is pure. All problems are reported together.
+func build(r *Request, in buildInput) (spec.Container, []string, error) {
+	c, h := &r.Config, &r.HostConfig
+	hostname := c.Hostname
+	if hostname == "" {
+		hostname = in.ID[:12]
+		c.Hostname = hostname
+	}
+	prog, args := commandLine(*c)
+	out := spec.Container{
+		ID: in.ID, Name: in.Name, Repo: c.Image, ImageID: in.Image.ID, Layers: in.Image.Layers,
+		Hostname: hostname, Domainname: c.Domainname, Labels: c.Labels,
+		DNS:   spec.DNS{Servers: h.DNS, Search: h.DNSSearch, Options: h.DNSOptions},
+		Hosts: h.ExtraHosts,
+		Process: spec.Process{
+			Path: prog, Args: args, Env: processEnv(c.Env, hostname, c.Tty), Dir: c.WorkingDir, User: c.User, Groups: h.GroupAdd,
+			TTY: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce,
+			Attach:     c.AttachStdin || c.AttachStdout || c.AttachStderr,
+			StopSignal: c.StopSignal, Rows: h.ConsoleSize[0], Cols: h.ConsoleSize[1],
+			Privileged: h.Privileged, CapAdd: h.CapAdd, CapDrop: h.CapDrop,
+		},
+		Root: spec.Root{ReadOnly: h.ReadonlyRootfs, ShmSizeBytes: h.ShmSize, Sysctls: h.Sysctls},
+	}
+	var warnings []string
+	var errs []error
+	note := func(w []string, err error) {
+		warnings = append(warnings, w...)
+		errs = append(errs, err)
+	}
+	var w []string
+	var err error
+	out.Resources, w, err = resources(h, in.MHzPerCPU)
+	note(w, err)
+	out.Process.Rlimits, err = rlimits(h.Ulimits)
+	note(nil, err)
+	out.Root.SizeMB, err = rootSize(h.StorageOpt)
+	note(nil, err)
+	out.Mounts, err = tmpfsMounts(h)
+	note(nil, err)
+	out.Endpoints, err = endpoints(r, in.Networks)
+	note(nil, err)
+	note(nil, checkHost(r))
+	return out, warnings, errors.Join(errs...)
+}
+
+func resources(h *HostConfig, mhz int64) (spec.Resources, []string, error) {
+	var warnings []string
+	res := spec.Resources{CPUShares: h.CPUShares}
+	if h.Memory != 0 {
+		if h.Memory < minMemoryBytes {
+			return res, nil, invalid("Minimum memory limit allowed is 6MB")
+		}
+		res.MemoryMB = roundUp(h.Memory, memoryStepMB*mib) / mib
+		if res.MemoryMB < spec.MinMemoryMB {
+			warnings = append(warnings, fmt.Sprintf("WARNING: memory raised to %d MiB, the least that a containerVM runs with", spec.MinMemoryMB))
+			res.MemoryMB = spec.MinMemoryMB
+		}
+	}
+	if h.MemoryReservation != 0 {
+		if h.MemoryReservation < minMemoryBytes {
+			return res, nil, invalid("Minimum memory reservation allowed is 6MB")
+		}
+		if h.Memory != 0 && h.Memory < h.MemoryReservation {
+			return res, nil, invalid("Minimum memory limit can not be less than memory reservation limit, see usage")
+		}
+		res.ReservationMB = roundUp(h.MemoryReservation, mib) / mib
+	}
+	if h.MemorySwap > 0 && h.Memory == 0 {
+		return res, nil, invalid("You should always set the Memory limit when using Memoryswap limit, see usage")
+	}
+	if h.MemorySwap > 0 && h.MemorySwap < h.Memory {
+		return res, nil, invalid("Minimum memoryswap limit should be larger than memory limit, see usage")
+	}
+	cpus, err := cpuCount(h)
+	if err != nil {
+		return res, nil, err
+	}
+	whole := int(math.Ceil(cpus))
+	res.CPUs = whole
+	if frac := cpus - math.Floor(cpus); frac > 1e-9 {
+		if mhz > 0 {
+			res.CPULimitMHz = int64(math.Ceil(cpus * float64(mhz)))
+		} else {
+			warnings = append(warnings, fmt.Sprintf("WARNING: the speed of the host's CPUs is not known: rounded up to %d CPUs", whole))
+		}
+	}
+	return res, warnings, nil
+}
+
+// cpuCount is the number of CPUs asked for, 0 for the default. --cpus,
+// --cpu-quota, --cpu-count and --cpuset-cpus exclude each other here.
+func cpuCount(h *HostConfig) (float64, error) {
+	switch {
+	case h.NanoCPUs < 0:
+		return 0, invalid("range of CPUs is from 0.01: %d NanoCpus", h.NanoCPUs)
+	case h.NanoCPUs > 0 && (h.CPUQuota > 0 || h.CPUPeriod > 0):
+		return 0, invalid("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
+	case h.CPUPeriod != 0 && (h.CPUPeriod < 1000 || h.CPUPeriod > 1000000):
+		return 0, invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+	case h.CPUQuota > 0 && h.CPUQuota < 1000:
+		return 0, invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+	case h.CPUShares < 0:
+		return 0, invalid("shares can not be negative: %d", h.CPUShares)
+	case h.CPUCount < 0 || h.CPUCount > 1024:
+		return 0, invalid("invalid CPU count: %d", h.CPUCount)
+	case h.NanoCPUs > 0:
+		return float64(h.NanoCPUs) / 1e9, nil
+	case h.CPUQuota > 0:
+		period := h.CPUPeriod
+		if period == 0 {
+			period = defaultCPUPeriod
+		}
+		return float64(h.CPUQuota) / float64(period), nil
+	case h.CPUCount > 0:
+		return float64(h.CPUCount), nil
+	case h.CpusetCpus != "":
+		n, err := cpusetSize(h.CpusetCpus)
+		return float64(n), err
+	}
+	return 0, nil
+}
+
+// cpusetSize counts the CPUs of a set such as "0-2,4".
+func cpusetSize(set string) (int, error) {
+	seen := map[int]bool{}
+	for _, part := range strings.Split(set, ",") {
+		from, to, ranged := strings.Cut(part, "-")
+		a, err := strconv.Atoi(strings.TrimSpace(from))
+		b := a
+		if err == nil && ranged {
+			b, err = strconv.Atoi(strings.TrimSpace(to))
+		}
+		if err != nil || a < 0 || b < a || b > 1023 {
+			return 0, invalid("Invalid value %s for cpuset cpus", set)
+		}
+		for ; a <= b; a++ {
+			seen[a] = true
+		}
+	}
+	return len(seen), nil
+}
+
+func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
+
+func rlimits(list []Ulimit) (map[string]spec.Rlimit, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]spec.Rlimit, len(list))
+	for _, u := range list {
+		if _, err := (&units.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}).GetRlimit(); err != nil {
+			return nil, invalid("%v", err)
+		}
+		if u.Hard != -1 && u.Soft > u.Hard {
+			return nil, invalid("ulimit soft limit must be less than or equal to hard limit: %d > %d", u.Soft, u.Hard)
+		}
+		out[u.Name] = spec.Rlimit{Soft: u.Soft, Hard: u.Hard}
+	}
+	return out, nil
+}
+
+// rootSize is --storage-opt size, in MiB.
+func rootSize(opts map[string]string) (int64, error) {
+	for k, v := range opts {
+		if !strings.EqualFold(k, "size") {
+			return 0, invalid("unknown option %s for --storage-opt: want size", k)
+		}
+		n, err := units.RAMInBytes(v)
+		if err != nil || n <= 0 {
+			return 0, invalid("invalid storage size %q", v)
+		}
+		return roundUp(n, mib) / mib, nil
+	}
+	return 0, nil
+}
+
+// tmpfsMounts joins --tmpfs and --mount type=tmpfs, in order of destination.
+func tmpfsMounts(h *HostConfig) ([]spec.Mount, error) {
+	byPath := map[string]string{}
+	add := func(dst, opts string) error {
+		if !path.IsAbs(dst) {
+			return invalid("invalid mount path: '%s' mount path must be absolute", dst)
+		}
+		dst = path.Clean(dst)
+		if dst == "/" {
+			return invalid("invalid specification: destination can't be '/'")
+		}
+		if _, twice := byPath[dst]; twice {
+			return invalid("Duplicate mount point: %s", dst)
+		}
+		byPath[dst] = opts
+		return nil
+	}
+	for dst, opts := range h.Tmpfs {
+		if err := add(dst, opts); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range h.Mounts {
+		if m.Type != "tmpfs" {
+			return nil, notImplemented("not supported: mounts of type %q (--mount): this version has no volumes, and a VCH has no host directories to mount", m.Type)
+		}
+		if m.Source != "" {
+			return nil, invalid("invalid mount config for type \"tmpfs\": field Source must not be specified")
+		}
+		if err := add(m.Target, tmpfsOptions(m)); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]spec.Mount, 0, len(byPath))
+	for dst, opts := range byPath {
+		readOnly := false
+		for _, o := range strings.Split(opts, ",") {
+			readOnly = readOnly || o == "ro"
+		}
+		out = append(out, spec.Mount{Type: spec.MountTmpfs, Path: dst, Options: opts, ReadOnly: readOnly})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
+	return out, nil
+}
+
+func tmpfsOptions(m MountRequest) string {
+	var opts []string
+	if m.ReadOnly {
+		opts = append(opts, "ro")
+	}
+	if o := m.TmpfsOptions; o != nil {
+		if o.SizeBytes > 0 {
+			opts = append(opts, fmt.Sprintf("size=%d", o.SizeBytes))
+		}
+		if o.Mode != 0 {
+			opts = append(opts, fmt.Sprintf("mode=%o", o.Mode))
+		}
+		for _, kv := range o.Options {
+			opts = append(opts, strings.Join(kv, "="))
+		}
+	}
+	return strings.Join(opts, ",")
+}
+
+// endpoints resolves the network mode. "default" and "bridge" are the VCH's
+// first network, "none" is no NIC.
+func endpoints(r *Request, networks []spec.Network) ([]spec.Endpoint, error) {
+	mode := r.HostConfig.NetworkMode
+	for name := range r.Endpoints {
+		if name != mode && !(isDefaultNetwork(name) && isDefaultNetwork(mode)) {
+			return nil, notImplemented("not supported: a container on more than one network (%s and %s)", mode, name)
+		}
+	}
+	switch {
+	case mode == "none" || r.Config.NetworkDisabled:
+		return nil, nil
+	case mode == "host":
+		return nil, notImplemented("not supported: host networking (--network host): a container is a virtual machine with a network of its own")
+	case strings.HasPrefix(mode, "container:"):
+		return nil, notImplemented("not supported: another container's network (--network %s): a container is a virtual machine with a network of its own", mode)
+	case len(networks) == 0:
+		return nil, internal("this VCH has no container network")
+	case isDefaultNetwork(mode):
+		return []spec.Endpoint{{Network: networks[0].Name, NetworkID: networks[0].ID}}, nil
+	}
+	for _, n := range networks {
+		if n.Name == mode || n.ID == mode || (len(mode) >= 12 && strings.HasPrefix(n.ID, mode)) {
+			return []spec.Endpoint{{Network: n.Name, NetworkID: n.ID}}, nil
+		}
+	}
+	return nil, notFound("network %s not found", mode)
+}
+
+func isDefaultNetwork(mode string) bool { return mode == "" || mode == "default" || mode == "bridge" }
+
+// checkHost checks the values of host options that are honoured in part.
+func checkHost(r *Request) error {
+	h := &r.HostConfig
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, invalid(format, a...)) }
+	switch h.LogConfig.Type {
+	case "", "json-file":
+	default:
+		errs = append(errs, notImplemented("not supported: log driver %q: this version keeps output on the datastore and serves it as json-file does", h.LogConfig.Type))
+	}
+	if f, _ := r.fields["HostConfig.Runtime"].(string); f != "" && f != Runtime && f != "runc" {
+		bad("unknown or invalid runtime name: %s", f)
+	}
+	if f, _ := r.fields["HostConfig.Isolation"].(string); f != "" && f != "default" {
+		bad("invalid isolation '%s' on linux", f)
+	}
+	if f, _ := r.fields["HostConfig.UsernsMode"].(string); f != "" && f != "host" {
+		bad("invalid USER mode: %s", f)
+	}
+	if err := h.RestartPolicy.check(); err != nil {
+		errs = append(errs, err)
+	}
+	if h.AutoRemove && h.RestartPolicy.restarts() {
+		bad("can't create 'AutoRemove' container with restart policy")
+	}
+	for _, e := range h.ExtraHosts {
+		name, addr, ok := cutHost(e)
+		if !ok || name == "" {
+			bad("bad format for add-host: %q", e)
+		} else if _, err := netip.ParseAddr(addr); err != nil && addr != "host-gateway" {
+			bad("invalid IP address in add-host: %q", addr)
+		} else if addr == "host-gateway" {
+			errs = append(errs, notImplemented("not supported: host-gateway in --add-host: a containerVM has no host to reach"))
+		}
+	}
+	for _, d := range h.DNS {
+		if _, err := netip.ParseAddr(d); err != nil {
+			bad("invalid DNS server address: %q", d)
+		}
+	}
+	if h.ShmSize < 0 {
+		bad("SHM size can not be less than 0")
+	}
+	if _, ok := h.Annotations[""]; ok {
+		bad("invalid Annotations: the empty string is not permitted as an annotation key")
+	}
+	if t := r.Config.StopTimeout; t != nil && *t < -1 {
+		bad("invalid stop timeout: %d", *t)
+	}
+	return errors.Join(errs...)
+}
+
+// cutHost splits "name:address" (or "name=address"), where the address may be
+// an IPv6 one.
+func cutHost(e string) (name, addr string, ok bool) {
+	if i := strings.IndexAny(e, "=:"); i >= 0 {
+		return e[:i], strings.Trim(e[i+1:], "[]"), true
+	}
+	return "", "", false
+}

@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/vic-engine/vic/pkg/spec"
+
+	"github.com/containerd/errdefs"
+)
+
+// Delays between automatic restarts, Docker's: they double from the first to
+// the last, and begin anew after a run of restartResetAfter.
+const (
+	firstRestartDelay = 100 * time.Millisecond
+	lastRestartDelay  = time.Minute
+	restartResetAfter = 10 * time.Second
+)
+
+func restartDelay(attempts int) time.Duration {
+	d := firstRestartDelay
+	for range attempts {
+		if d *= 2; d >= lastRestartDelay {
+			return lastRestartDelay
+		}
+	}
+	return d
+}
+
+// restartLoop starts a container again after delay. While vSphere is not
+// there it goes on trying; any other failure ends it, as in Docker.
+func (e *Engine) restartLoop(ctx context.Context, id string, delay time.Duration, giveUp <-chan struct{}) {
+	log := e.log.WithField(spec.FieldContainer, id)
+	for attempt := 0; ; attempt++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-giveUp:
+			return
+		case <-e.clock.After(delay):
+		}
+		err := e.pl.Update(ctx, id, func(c *spec.Container) error {
+			n, _ := strconv.Atoi(c.Annotations[AnnotationRestarts]) // absent or unreadable is 0
+			setAnnotation(c, AnnotationRestarts, strconv.Itoa(n+1))
+			return nil
+		})
+		if err == nil && !e.stillRestarting(id) {
+			return
+		}
+		if err == nil {
+			err = e.pl.Start(ctx, id)
+		}
+		if err == nil {
+			log.Info("container restarted by its policy")
+			return
+		}
+		log.WithError(err).Warn("restart by policy")
+		if !errdefs.IsUnavailable(err) {
+			e.stopRestarting(id)
+			e.settle(id)
+			return
+		}
+		delay = restartDelay(attempt + 1)
+	}
+}
+
+func (e *Engine) stillRestarting(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.tracked[id]
+	return t != nil && t.restarting
+}
+
+// stopRestarting ends a wait for the next restart; it tells whether there was one.
+func (e *Engine) stopRestarting(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.tracked[id]
+	if t == nil || !t.restarting {
+		return false
+	}
+	t.restarting = false
+	if t.giveUp != nil {
+		close(t.giveUp)
+		t.giveUp = nil
+	}
+	return true
+}
+
+// autoRemove does what --rm asks for.
+func (e *Engine) autoRemove(ctx context.Context, id string) {
+	err := e.removeByID(ctx, id, true)
+	if err != nil && !errdefs.IsNotFound(err) {
+		e.log.WithField(spec.FieldContainer, id).WithError(err).Error("automatic removal (--rm)")
+	}
+}
+
+func setAnnotation(c *spec.Container, key, value string) {
+	m := make(map[string]string, len(c.Annotations)+1)
+	for k, v := range c.Annotations {
+		m[k] = v
+	}
+	if value == "" {
+		delete(m, key)
+	} else {
+		m[key] = value
+	}
+	c.Annotations = m
+}

@@ -1,0 +1,44 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// SystemInfo is the truth that `docker info` shows.
+type SystemInfo struct {
+	Containers, Running, Stopped int
+	Images                       int
+	Networks                     []spec.Network
+	Capacity                     spec.Capacity
+	// Warnings tell what could not be found out.
+	Warnings []string
+}
+
+// SystemInfo never fails: what vSphere does not tell is a warning.
+func (e *Engine) SystemInfo(ctx context.Context) SystemInfo {
+	var s SystemInfo
+	for _, v := range e.pl.Containers() {
+		s.Containers++
+		if isRunning(v) {
+			s.Running++
+			continue
+		}
+		s.Stopped++
+	}
+	s.Images = len(e.images.List())
+	s.Networks = e.pl.Networks()
+	c, err := e.pl.Capacity(ctx)
+	if err != nil {
+		s.Warnings = append(s.Warnings, "WARNING: the capacity of the VCH is not known: "+err.Error())
+	}
+	s.Capacity = c
+	return s
+}
+
+// Networks gives the networks that containers can be on.
+func (e *Engine) Networks() []spec.Network { return e.pl.Networks() }
+
+// Time gives the engine's clock.
+func (e *Engine) Time() Clock { return e.clock }

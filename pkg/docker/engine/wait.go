@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// WaitCondition is what a caller of Wait waits for.
+type WaitCondition string
+
+// The conditions, in Docker's words.
+const (
+	WaitNotRunning WaitCondition = "not-running"
+	WaitNextExit   WaitCondition = "next-exit"
+	WaitRemoved    WaitCondition = "removed"
+)
+
+// WaitResult is the answer. Err is set when the wait ended without one.
+type WaitResult struct {
+	Exit spec.ExitStatus
+	Err  error
+}
+
+type waiter struct {
+	condition WaitCondition
+	answer    chan WaitResult // buffered; gets one value
+}
+
+// Wait registers before it returns: an exit that happens after that is never
+// missed. The channel gets one answer; when ctx ends, one with its error.
+func (e *Engine) Wait(ctx context.Context, ref string, condition WaitCondition) (<-chan WaitResult, error) {
+	v, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	id := v.Container.ID
+	w := e.register(id, condition)
+	// Subscribed; now read the state again.
+	v, err = e.pl.Container(id)
+	if err != nil {
+		if e.unregister(id, w) {
+			w.answer <- WaitResult{}
+		}
+		return w.answer, nil
+	}
+	e.mu.Lock()
+	t := e.tracked[id]
+	restarting := t != nil && t.restarting
+	e.mu.Unlock()
+	if condition == WaitNotRunning && !isRunning(v) && v.Status.Phase != spec.PhaseStarting && !restarting && e.unregister(id, w) {
+		w.answer <- WaitResult{Exit: v.Status.Exit}
+	}
+	out := make(chan WaitResult, 1)
+	go func() {
+		select {
+		case r := <-w.answer:
+			out <- r
+		case <-ctx.Done():
+			e.unregister(id, w)
+			out <- WaitResult{Exit: spec.ExitStatus{Code: -1}, Err: ctx.Err()}
+		case <-e.done:
+			e.unregister(id, w)
+			out <- WaitResult{Exit: spec.ExitStatus{Code: -1}, Err: &classified{errUnavailable, "the engine is shutting down"}}
+		}
+	}()
+	return out, nil
+}
+
+func (e *Engine) register(id string, c WaitCondition) *waiter {
+	w := &waiter{condition: c, answer: make(chan WaitResult, 1)}
+	e.mu.Lock()
+	e.waiters[id] = append(e.waiters[id], w)
+	e.mu.Unlock()
+	return w
+}
+
+// unregister tells whether w was still waiting.
+func (e *Engine) unregister(id string, w *waiter) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := e.waiters[id]
+	for i, o := range list {
+		if o == w {
+			e.setWaiters(id, append(append([]*waiter(nil), list[:i]...), list[i+1:]...))
+			return true
+		}
+	}
+	return false
+}
+
+// setWaiters is called with mu held.
+func (e *Engine) setWaiters(id string, list []*waiter) {
+	if len(list) == 0 {
+		delete(e.waiters, id)
+		return
+	}
+	e.waiters[id] = list
+}
+
+// answerExit answers who waits for the end of a run. If the container is
+// about to be restarted, it does not count as not running.
+func (e *Engine) answerExit(id string, exit spec.ExitStatus, restart bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var left []*waiter
+	for _, w := range e.waiters[id] {
+		if w.condition == WaitNextExit || (w.condition == WaitNotRunning && !restart) {
+			w.answer <- WaitResult{Exit: exit}
+			continue
+		}
+		left = append(left, w)
+	}
+	e.setWaiters(id, left)
+}
+
+// answerRemoved answers everybody: a container that is gone does not run.
+func (e *Engine) answerRemoved(id string, exit spec.ExitStatus) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range e.waiters[id] {
+		w.answer <- WaitResult{Exit: exit}
+	}
+	delete(e.waiters, id)
+}
+
+// settle looks at the state of a container again for those who wait for it
+// not to run, after a restart was given up.
+func (e *Engine) settle(id string) {
+	v, err := e.pl.Container(id)
+	if err != nil || isRunning(v) || v.Status.Phase == spec.PhaseStarting {
+		return
+	}
+	e.mu.Lock()
+	t := e.tracked[id]
+	restarting := t != nil && t.restarting
+	e.mu.Unlock()
+	e.answerExit(id, v.Status.Exit, restarting)
+}
