@@ -62,6 +62,12 @@ func (i *instance) watch() {
 	i.h.wg.Go(func() {
 		if err := i.proc.wait(i.h.ctx); err != nil {
 			i.cancel()
+			i.mu.Lock()
+			q := i.qmp
+			i.mu.Unlock()
+			if q != nil {
+				q.close() // QEMU listens to one client only: leave it to the next
+			}
 			if i.h.ctx.Err() == nil {
 				i.log.WithError(err).Error("VM can't be watched any more")
 			}
