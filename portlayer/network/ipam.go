@@ -1,0 +1,255 @@
+package network
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// Defaults of the bridge networks of a VCH.
+const (
+	DefaultRange = "172.16.0.0/12"
+	DefaultWidth = 16
+	BridgeName   = "bridge"
+)
+
+// Scope is one network with addresses of its own.
+type Scope struct {
+	ID, Name, PortGroup string
+	Subnet              netip.Prefix
+	// Gateway is the VCH's own address on it.
+	Gateway netip.Addr
+	Created time.Time
+	// Leases are the owners (container ids) of addresses.
+	Leases map[netip.Addr]string
+	// next is where the search for a free address begins, so that an address
+	// just given back is not given out at once (others may still know its MAC).
+	next netip.Addr
+}
+
+// State is all scopes by name. It is a value: functions give a new one.
+type State struct {
+	Scopes map[string]Scope
+	// Default is the network of a container that names none.
+	Default string
+}
+
+// Config of the default bridge.
+type Config struct {
+	// VCH is the UUID that network ids are made from.
+	VCH string
+	// Range and Width: the pool of bridge networks and the prefix length of
+	// each. Empty and 0 are the defaults.
+	Range string
+	Width int
+	// PortGroup is the vSphere network behind the bridge.
+	PortGroup string
+	Created   time.Time
+}
+
+// New gives the state of a VCH without containers: the default bridge, the
+// first network of the range, its first address the gateway.
+func New(cfg Config) (State, error) {
+	if cfg.Range == "" {
+		cfg.Range = DefaultRange
+	}
+	if cfg.Width == 0 {
+		cfg.Width = DefaultWidth
+	}
+	pool, err := netip.ParsePrefix(cfg.Range)
+	if err != nil || !pool.Addr().Is4() {
+		return State{}, fmt.Errorf("bridge network range %q: want an IPv4 network like %s: %w", cfg.Range, DefaultRange, errdefs.ErrInvalidArgument)
+	}
+	if cfg.Width < pool.Bits() || cfg.Width > 29 {
+		return State{}, fmt.Errorf("bridge network width %d: want %d to 29 for range %s: %w", cfg.Width, pool.Bits(), cfg.Range, errdefs.ErrInvalidArgument)
+	}
+	subnet := netip.PrefixFrom(pool.Masked().Addr(), cfg.Width)
+	gateway := subnet.Addr().Next()
+	sum := sha256.Sum256([]byte(cfg.VCH + "/" + BridgeName))
+	return State{
+		Default: BridgeName,
+		Scopes: map[string]Scope{BridgeName: {
+			ID: hex.EncodeToString(sum[:]), Name: BridgeName, PortGroup: cfg.PortGroup,
+			Subnet: subnet, Gateway: gateway, Created: cfg.Created, next: gateway.Next(),
+		}},
+	}, nil
+}
+
+// Request asks for an address.
+type Request struct {
+	Network string // name or id; empty is the default
+	Owner   string // container id
+	IP      string // wanted address, with or without prefix length; empty: any
+}
+
+// Lease is an address that was given.
+type Lease struct {
+	Network, NetworkID, PortGroup string
+	Addr                          netip.Addr
+	Prefix                        netip.Prefix // Addr with the subnet's length
+	Gateway                       netip.Addr
+}
+
+// Allocate gives an address of a network to an owner. Unknown network:
+// ErrNotFound; a wanted address that is taken: ErrConflict, that is not of the
+// network: ErrInvalidArgument; none left: ErrResourceExhausted.
+func Allocate(s State, r Request) (State, Lease, error) {
+	sc, err := s.find(r.Network)
+	if err != nil {
+		return s, Lease{}, err
+	}
+	addr, err := sc.choose(r.IP)
+	if err != nil {
+		return s, Lease{}, err
+	}
+	sc.Leases = maps.Clone(sc.Leases)
+	if sc.Leases == nil {
+		sc.Leases = map[netip.Addr]string{}
+	}
+	sc.Leases[addr] = r.Owner
+	if r.IP == "" {
+		sc.next = addr.Next()
+	}
+	return s.with(sc), Lease{
+		Network: sc.Name, NetworkID: sc.ID, PortGroup: sc.PortGroup, Addr: addr,
+		Prefix: netip.PrefixFrom(addr, sc.Subnet.Bits()), Gateway: sc.Gateway,
+	}, nil
+}
+
+// Release gives back all addresses of an owner.
+func Release(s State, owner string) State {
+	for _, sc := range s.Scopes {
+		kept := maps.Clone(sc.Leases)
+		maps.DeleteFunc(kept, func(_ netip.Addr, o string) bool { return o == owner })
+		if len(kept) != len(sc.Leases) {
+			sc.Leases = kept
+			s = s.with(sc)
+		}
+	}
+	return s
+}
+
+// Restore takes back the leases that an existing container has in its
+// configuration. An address that another container holds is not taken; the
+// error (ErrConflict) names both, and the other leases are restored.
+func Restore(s State, owner string, endpoints []spec.Endpoint) (State, error) {
+	var clash error
+	for _, e := range endpoints {
+		if e.IP == "" {
+			continue
+		}
+		sc, ok := s.Scopes[e.Network]
+		if !ok {
+			continue
+		}
+		if a, err := parseAddr(e.IP); err == nil && sc.Leases[a] == owner {
+			continue
+		}
+		next, _, err := Allocate(s, Request{Network: e.Network, Owner: owner, IP: e.IP})
+		if err != nil {
+			clash = fmt.Errorf("address of container %s: %w", owner, err)
+			continue
+		}
+		s = next
+	}
+	return s, clash
+}
+
+// Networks lists the scopes, the default one first.
+func (s State) Networks() []spec.Network {
+	out := []spec.Network{}
+	add := func(sc Scope) {
+		out = append(out, spec.Network{
+			ID: sc.ID, Name: sc.Name, Driver: "bridge", Subnet: sc.Subnet.String(),
+			Gateway: sc.Gateway.String(), PortGroup: sc.PortGroup, Created: sc.Created,
+		})
+	}
+	add(s.Scopes[s.Default])
+	for name, sc := range s.Scopes {
+		if name != s.Default {
+			add(sc)
+		}
+	}
+	return out
+}
+
+func (s State) find(network string) (Scope, error) {
+	if network == "" || network == "default" {
+		network = s.Default
+	}
+	if sc, ok := s.Scopes[network]; ok {
+		return sc, nil
+	}
+	for _, sc := range s.Scopes {
+		if sc.ID == network {
+			return sc, nil
+		}
+	}
+	return Scope{}, fmt.Errorf("network %s not found: %w", network, errdefs.ErrNotFound)
+}
+
+func (s State) with(sc Scope) State {
+	s.Scopes = maps.Clone(s.Scopes)
+	s.Scopes[sc.Name] = sc
+	return s
+}
+
+func (sc Scope) choose(want string) (netip.Addr, error) {
+	if want != "" {
+		return sc.wanted(want)
+	}
+	a := sc.next
+	if !sc.usable(a) {
+		a = sc.Subnet.Addr().Next()
+	}
+	for first := a; ; {
+		if _, taken := sc.Leases[a]; sc.usable(a) && !taken {
+			return a, nil
+		}
+		if a = a.Next(); !sc.Subnet.Contains(a) {
+			a = sc.Subnet.Addr().Next()
+		}
+		if a == first {
+			return a, fmt.Errorf("network %s (%s) has no free address left: %w", sc.Name, sc.Subnet, errdefs.ErrResourceExhausted)
+		}
+	}
+}
+
+func (sc Scope) wanted(want string) (netip.Addr, error) {
+	a, err := parseAddr(want)
+	if err != nil {
+		return a, err
+	}
+	if !sc.usable(a) {
+		return a, fmt.Errorf("address %s cannot be used on network %s (%s): %w", a, sc.Name, sc.Subnet, errdefs.ErrInvalidArgument)
+	}
+	if owner, taken := sc.Leases[a]; taken {
+		return a, fmt.Errorf("address %s on network %s is already in use by container %s: %w", a, sc.Name, owner, errdefs.ErrConflict)
+	}
+	return a, nil
+}
+
+// usable excludes the network's own address, its broadcast address and the
+// gateway.
+func (sc Scope) usable(a netip.Addr) bool {
+	return a.IsValid() && sc.Subnet.Contains(a) && a != sc.Subnet.Masked().Addr() &&
+		a != sc.Gateway && sc.Subnet.Contains(a.Next())
+}
+
+func parseAddr(s string) (netip.Addr, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Addr(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return a, fmt.Errorf("%q is not an IP address: %w", s, errdefs.ErrInvalidArgument)
+	}
+	return a, nil
+}
