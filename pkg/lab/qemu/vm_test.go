@@ -151,19 +151,19 @@ func TestAdopt(t *testing.T) {
 	if c, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	say(t, c, "still here", "still here")
+	say(t, c, "still on", "still on")
 	if _, err := io.WriteString(c, "q"); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-i.Done():
 	case <-time.After(limit):
-		t.Fatal("still on")
+		t.Fatal("on after q")
 	}
 	if err := i.Err(); err != nil {
 		t.Error(err)
 	}
-	if b, _ := os.ReadFile(filepath.Join(dir, "output.log")); string(b) != "still here" {
+	if b, _ := os.ReadFile(filepath.Join(dir, "output.log")); string(b) != "still on" {
 		t.Errorf("second port's file: %q", b)
 	}
 	left, _ := os.ReadDir(run)
