@@ -36,7 +36,7 @@ type Config struct {
 	Compression Compression
 	// Version is linked into our programs; empty leaves pkg/version's own.
 	Version string
-	Log         *logrus.Entry
+	Log     *logrus.Entry
 }
 
 // Builder makes images.

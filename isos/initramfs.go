@@ -46,14 +46,14 @@ func Initramfs(entries []Entry, epoch time.Time, c Compression) ([]byte, error) 
 			h.Links = 2
 		case fs.ModeSymlink:
 			h.Mode |= cpio.TypeSymlink
-			h.Size, h.Linkname = int64(len(e.Data)), string(e.Data)
+			h.Size = int64(len(e.Data))
 		default:
 			return nil, fmt.Errorf("initramfs: /%s: type %v is not kept", e.Path, e.Mode.Type())
 		}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, fmt.Errorf("initramfs: /%s: %w", e.Path, err)
 		}
-		if h.Mode&cpio.ModeType == cpio.TypeReg {
+		if h.Size > 0 {
 			if _, err := w.Write(e.Data); err != nil {
 				return nil, fmt.Errorf("initramfs: /%s: %w", e.Path, err)
 			}
