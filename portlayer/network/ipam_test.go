@@ -125,3 +125,25 @@ func TestRestore(t *testing.T) {
 		t.Errorf("leases: %v", o)
 	}
 }
+
+func TestLeasesAreAllOrNothing(t *testing.T) {
+	l := NewLeases(bridge(t, Config{PortGroup: "pg"}))
+	if _, err := l.Allocate("a", []spec.Endpoint{{Network: "bridge"}, {Network: "none"}}); !errdefs.IsNotFound(err) {
+		t.Errorf("unknown network: %v", err)
+	}
+	if n := len(l.State().Scopes["bridge"].Leases); n != 0 {
+		t.Errorf("%d leases left behind", n)
+	}
+	in := []spec.Endpoint{{Network: "bridge", Aliases: []string{"web"}}}
+	out, err := l.Allocate("a", in)
+	if err != nil || out[0].IP != "172.16.0.2/16" || out[0].PortGroup != "pg" || out[0].Aliases[0] != "web" || in[0].IP != "" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	l.Release("a")
+	if n := len(l.State().Scopes["bridge"].Leases); n != 0 {
+		t.Errorf("%d leases after release", n)
+	}
+	if err := l.Restore("b", out); err != nil {
+		t.Error(err)
+	}
+}
