@@ -33,7 +33,7 @@ func (r *resolver) networks() {
 		r.is.choose(r.s.networkNames(func(n Network) bool { return n.Name != bridge }), "--external-network", "%q does not exist", ext)
 	case external.Uplink:
 		r.is.choose(r.s.networkNames(nil), "--external-network", "%q is an uplink port group, which VMs cannot use", ext)
-	case r.found && !r.sees(external.Hosts):
+	case r.c.VCenter && r.found && !r.sees(external.Hosts):
 		r.is.choose(r.s.networkNames(nil), "--external-network", "%q is on no usable host of %s", ext, r.c.Compute.Path)
 	}
 	inside := r.bridge(bridge, external)
@@ -77,7 +77,7 @@ func (r *resolver) bridge(name string, external Network) Network {
 		r.is.choose(r.s.networkNames(usable), "--bridge-network", "%q is an uplink port group, which VMs cannot use", name)
 	case r.c.VCenter && n.Kind == Standard:
 		r.is.choose(r.s.networkNames(usable), "--bridge-network", "%q is no distributed port group: on vCenter, containers may run on any host of the cluster", name)
-	case r.found && !r.sees(n.Hosts):
+	case r.c.VCenter && r.found && !r.sees(n.Hosts):
 		r.is.choose(r.s.networkNames(usable), "--bridge-network", "%q is on no usable host of %s", name, r.c.Compute.Path)
 	}
 	return n
