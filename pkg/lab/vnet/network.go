@@ -1,0 +1,215 @@
+package vnet
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/sirupsen/logrus"
+)
+
+// The addresses of the external network.
+var (
+	Subnet  = netip.MustParsePrefix("10.118.0.0/24")
+	Gateway = netip.MustParseAddr("10.118.0.1") // and DHCP and DNS server
+	Host    = netip.MustParseAddr("10.118.0.2") // this computer's 127.0.0.1
+	// first and last address that DHCP hands out.
+	firstLease = netip.MustParseAddr("10.118.0.10")
+	lastLease  = netip.MustParseAddr("10.118.0.250")
+	// alias of the subnet on this computer.
+	alias = netip.MustParsePrefix("127.118.0.0/24")
+)
+
+// MTU of every network, in bytes.
+const MTU = 1500
+
+// Domain is the DNS domain of the lab; the gateway answers for it alone.
+const Domain = "lab.test"
+
+// Forward makes a guest's TCP port reachable on this computer: at its alias, under
+// the port Local (default Guest).
+type Forward struct{ Guest, Local uint16 }
+
+// DefaultForwards are the VCH's ports: Docker with and without TLS, admin page,
+// serial concentrator and, moved, SSH.
+func DefaultForwards() []Forward {
+	return []Forward{{Guest: 2375}, {Guest: 2376}, {Guest: 2378}, {Guest: 8080}, {Guest: 22, Local: 2222}}
+}
+
+// Config of a Network.
+type Config struct {
+	// Dir keeps the leases; empty: they are forgotten with the process.
+	Dir string
+	// External are the port groups with the uplink, all of them one switch;
+	// default "VM Network".
+	External []string
+	// Forwards are offered besides DefaultForwards.
+	Forwards []Forward
+	// Names are more names of the domain, without it, and their addresses.
+	// registry, vcenter, esxi01 and host are there anyway and mean Host.
+	Names map[string]netip.Addr
+	// NoForwards keeps this computer's ports free: for tests, and for a second
+	// lab beside a first.
+	NoForwards bool
+	Log        *logrus.Entry // required
+}
+
+// Network is all the switches of a lab.
+type Network struct {
+	log      *logrus.Entry
+	external []string
+	uplink   *layer2
+	gw       *gateway
+	dhcp     *dhcpServer
+	fwd      *forwards
+	names    map[string]netip.Addr
+
+	mu       sync.Mutex // guards switches
+	switches map[string]*layer2
+}
+
+// New makes the network; DHCP, DNS and forwards begin with Run.
+func New(cfg Config) (*Network, error) {
+	if cfg.Log == nil {
+		return nil, fmt.Errorf("network: no log: %w", errdefs.ErrInvalidArgument)
+	}
+	if len(cfg.External) == 0 {
+		cfg.External = []string{"VM Network"}
+	}
+	names := map[string]netip.Addr{"gateway": Gateway}
+	for _, n := range []string{"registry", "vcenter", "esxi01", "host"} {
+		names[n] = Host
+	}
+	for n, a := range cfg.Names {
+		if !a.Is4() {
+			return nil, fmt.Errorf("network: name %s: %s is no IPv4 address: %w", n, a, errdefs.ErrInvalidArgument)
+		}
+		names[n] = a
+	}
+	file := ""
+	if cfg.Dir != "" {
+		file = filepath.Join(cfg.Dir, "leases.json")
+	}
+	book, err := loadLeases(file)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{log: cfg.Log, external: slices.Clone(cfg.External), names: names, uplink: newLayer2(), switches: map[string]*layer2{}}
+	for _, name := range cfg.External {
+		n.switches[name] = n.uplink
+	}
+	if n.gw, err = newGateway(n.uplink, cfg.Log); err != nil {
+		return nil, err
+	}
+	n.dhcp = &dhcpServer{log: cfg.Log, book: book}
+	var ports []Forward
+	if !cfg.NoForwards {
+		ports = append(DefaultForwards(), cfg.Forwards...)
+	}
+	n.fwd = newForwards(ports, n.gw, book, cfg.Log)
+	return n, nil
+}
+
+// Run serves DHCP, DNS and the gateway until ctx ends. NICs may be connected
+// before it; they should be gone when it ends.
+func (n *Network) Run(ctx context.Context) error {
+	return n.gw.run(ctx, n.dhcp, n.names, n.fwd.close)
+}
+
+// Connect puts a NIC on the switch of portGroup until conn or ctx ends, and closes
+// conn. mac is the NIC's own address.
+func (n *Network) Connect(ctx context.Context, portGroup, macAddr string, conn net.Conn) error {
+	hw, err := net.ParseMAC(macAddr)
+	if err != nil || len(hw) != 6 {
+		_ = conn.Close()
+		return fmt.Errorf("connect NIC to %s: MAC address %q: %w", portGroup, macAddr, errdefs.ErrInvalidArgument)
+	}
+	n.mu.Lock()
+	s := n.switches[portGroup]
+	if s == nil {
+		s = newLayer2()
+		n.switches[portGroup] = s
+	}
+	n.mu.Unlock()
+	log := n.log.WithFields(logrus.Fields{"network": portGroup, "mac": hw.String()})
+	p := newPort(conn, hw.String())
+	if s == n.uplink {
+		p.watch = n.fwd.watcher(p)
+		defer n.fwd.release(p)
+		// A guest that ran before this process did has its address already.
+		n.dhcp.book.connected(hw.String(), true)
+		defer n.dhcp.book.connected(hw.String(), false)
+		if a, ok := n.dhcp.book.lookup(hw.String()); ok {
+			p.send(arpRequest(gatewayMAC, Gateway, a))
+		}
+	}
+	log.Debug("NIC connected")
+	err = p.run(ctx, s)
+	log.WithField("lost", p.lost.Load()).Debug("NIC disconnected")
+	if err != nil {
+		return fmt.Errorf("NIC %s on %s: %w", hw, portGroup, err)
+	}
+	return nil
+}
+
+// Dial connects as the lab's host: to guests of the external network by their
+// address or its alias on this computer, to the lab's names, and to anything else
+// as this computer does.
+func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	ap, err := n.resolve(addr)
+	if err == nil && Subnet.Contains(ap.Addr()) && ap.Addr() != Host {
+		c, err := n.gw.dial(ctx, ap)
+		if err != nil {
+			return nil, err // a nil *conn must not become a net.Conn
+		}
+		return c, nil
+	}
+	if err == nil && ap.Addr() == Host {
+		addr = netip.AddrPortFrom(loopback, ap.Port()).String()
+	}
+	return new(net.Dialer).DialContext(ctx, network, addr)
+}
+
+// resolve fails for what is not this network's.
+func (n *Network) resolve(addr string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if short, ok := cutDomain(host); ok {
+		if a, ok := n.names[short]; ok {
+			host = a.String()
+		}
+	}
+	ap, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
+	if err != nil {
+		return ap, err
+	}
+	a := ap.Addr().Unmap()
+	if g, ok := GuestAddress(a); ok {
+		a = g
+	}
+	return netip.AddrPortFrom(a, ap.Port()), nil
+}
+
+// HostAddress is where this computer reaches a guest of the external network:
+// 127.118.0.N for 10.118.0.N. False for any other address.
+func HostAddress(guest netip.Addr) (netip.Addr, bool) { return move(guest, Subnet, alias) }
+
+// GuestAddress undoes HostAddress.
+func GuestAddress(host netip.Addr) (netip.Addr, bool) { return move(host, alias, Subnet) }
+
+func move(a netip.Addr, from, to netip.Prefix) (netip.Addr, bool) {
+	a = a.Unmap()
+	if !from.Contains(a) {
+		return netip.Addr{}, false
+	}
+	b := to.Addr().As4()
+	b[3] = a.As4()[3]
+	return netip.AddrFrom4(b), true
+}
