@@ -1,0 +1,105 @@
+package image
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// DefaultPlatform is what a containerVM runs.
+const DefaultPlatform = "linux/amd64"
+
+var platformPart = regexp.MustCompile(`^[a-z0-9_.-]+$`)
+
+// parsePlatform reads "os/arch[/variant]" or an architecture alone. Empty is
+// the default.
+func parsePlatform(s string) (ocispec.Platform, error) {
+	if s == "" {
+		s = DefaultPlatform
+	}
+	parts := strings.Split(strings.ToLower(s), "/")
+	for _, p := range parts {
+		if !platformPart.MatchString(p) {
+			return ocispec.Platform{}, fmt.Errorf("%q is not a platform: %w", s, errdefs.ErrInvalidArgument)
+		}
+	}
+	if len(parts) == 1 {
+		parts = []string{"linux", parts[0]}
+	}
+	if len(parts) > 3 {
+		return ocispec.Platform{}, fmt.Errorf("%q is not a platform: %w", s, errdefs.ErrInvalidArgument)
+	}
+	p := ocispec.Platform{OS: parts[0], Architecture: parts[1]}
+	switch p.Architecture {
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	return plain(p), nil
+}
+
+// plain drops a variant that is the architecture's first.
+func plain(p ocispec.Platform) ocispec.Platform {
+	if p.Architecture == "amd64" && p.Variant == "v1" || p.Architecture == "arm64" && p.Variant == "v8" {
+		p.Variant = ""
+	}
+	return p
+}
+
+// matches tells whether an image for have runs where want is asked for.
+func matches(have, want ocispec.Platform) bool {
+	have = plain(have)
+	return have.OS == want.OS && have.Architecture == want.Architecture && (have.Variant == want.Variant || have.Variant == "")
+}
+
+func platformString(p ocispec.Platform) string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// choose gives the manifest of an index that fits best: one that names the
+// platform exactly, then one without a variant, then the only one that names
+// no platform at all.
+func choose(index ocispec.Index, want ocispec.Platform) (ocispec.Descriptor, error) {
+	var found, bare *ocispec.Descriptor
+	images := 0
+	for i, m := range index.Manifests {
+		if m.MediaType != "" && !isManifest(m.MediaType) {
+			continue
+		}
+		if m.Annotations["vnd.docker.reference.type"] == "attestation-manifest" {
+			continue
+		}
+		images++
+		if m.Platform == nil {
+			bare = &index.Manifests[i]
+			continue
+		}
+		if !matches(*m.Platform, want) {
+			continue
+		}
+		if plain(*m.Platform).Variant == want.Variant {
+			return m, nil
+		}
+		if found == nil {
+			found = &index.Manifests[i]
+		}
+	}
+	if found != nil {
+		return *found, nil
+	}
+	if bare != nil && images == 1 {
+		return *bare, nil
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("no matching manifest for %s in the manifest list entries: %w", platformString(want), errdefs.ErrNotFound)
+}
