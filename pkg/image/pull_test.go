@@ -373,6 +373,7 @@ func TestBasicAndTokenAuth(t *testing.T) {
 			t.Errorf("%s, nobody: %v", name, err)
 		}
 	}
+	reg.misbehave(token)
 	if _, err := c.Resolve(context.Background(), ref, "", Auth{Token: "idtoken"}); err != nil {
 		t.Errorf("identity token: %v", err)
 	}
