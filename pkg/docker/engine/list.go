@@ -36,6 +36,7 @@ func (e *Engine) List(o ListOptions) ([]Info, error) {
 	slices.SortStableFunc(views, func(a, b spec.View) int { return b.Container.Created.Compare(a.Container.Created) })
 	out := []Info{}
 	skipping := f.before != ""
+	named := map[string]string{} // what image names mean now
 	for _, v := range views {
 		if v.Status.Phase == spec.PhaseCreating {
 			continue
@@ -54,6 +55,16 @@ func (e *Engine) List(o ListOptions) ([]Info, error) {
 		}
 		if !f.selects(&i) {
 			continue
+		}
+		now, asked := named[i.ImageName]
+		if !asked {
+			if img, err := e.images.Resolve(i.ImageName); err == nil {
+				now = img.ID
+			}
+			named[i.ImageName] = now
+		}
+		if now != v.Container.ImageID && v.Container.ImageID != "" {
+			i.ImageName = v.Container.ImageID
 		}
 		out = append(out, i)
 		if o.Limit > 0 && len(out) == o.Limit {

@@ -224,7 +224,7 @@ func shownCommand(c ContainerConfig) string {
 	path, args := commandLine(c)
 	parts := []string{path}
 	for _, a := range args {
-		if strings.ContainsAny(a, " \t\n") {
+		if strings.Contains(a, " ") {
 			a = fmt.Sprintf("'%s'", a)
 		}
 		parts = append(parts, a)

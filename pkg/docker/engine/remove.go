@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/vic-engine/vic/pkg/spec"
-
 )
 
 // RemoveOptions of Remove.
@@ -133,4 +132,3 @@ func (f Filters) until(now time.Time) (time.Time, error) {
 		return time.Time{}, invalid("more than one until filter specified")
 	}
 }
-

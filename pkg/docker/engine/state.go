@@ -90,6 +90,9 @@ type Info struct {
 	StatusText string
 	// Command is the COMMAND column of ps.
 	Command string
+	// ImageName is the IMAGE column of ps: the name as given, or the image's id
+	// when the name means another image by now.
+	ImageName string
 }
 
 func (e *Engine) info(v spec.View) Info {
@@ -107,6 +110,7 @@ func (e *Engine) info(v spec.View) Info {
 	i := Info{
 		View: v, State: stateOf(v.Status, restarting), Config: s.Config, HostConfig: s.HostConfig, Host: s.host,
 		Endpoints: s.Endpoints, RestartCount: restartCount(v), ExecIDs: execs, Command: shownCommand(s.Config),
+		ImageName: s.Config.Image,
 	}
 	i.Config.Labels = v.Container.Labels
 	i.StatusText = i.State.Text(e.clock.Now())

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/vic-engine/vic/pkg/docker/engine"
+
+	"github.com/docker/docker/api/server/httputils"
+	"github.com/docker/docker/api/server/middleware"
+	"github.com/docker/docker/api/server/router"
+	"github.com/docker/docker/api/server/router/container"
+	"github.com/docker/docker/api/server/router/system"
+	"github.com/docker/docker/api/server/router/volume"
+	"github.com/docker/docker/api/types"
+	"github.com/gorilla/mux"
+	"github.com/sirupsen/logrus"
+)
+
+// The API versions that are spoken.
+const (
+	Version    = "1.51"
+	MinVersion = "1.24"
+)
+
+// Config of the API. Engine, Log and Context must be set.
+type Config struct {
+	Engine *engine.Engine
+	Log    *logrus.Entry
+	// Context is the life of the server: the parent of hijacked sessions and of
+	// requests (kill, rm, rename) that are finished though the client went.
+	Context context.Context
+	// Version, Commit and BuildTime are the product's own; Version defaults to "dev".
+	Version, Commit, BuildTime string
+	// Name and ID are the VCH's, for info.
+	Name, ID string
+	Debug    bool
+	// RegistryMirrors and InsecureRegistries are shown by info and used by login.
+	RegistryMirrors, InsecureRegistries []string
+	// RegistryTransport reaches registries for login; nil is the default one.
+	RegistryTransport http.RoundTripper
+}
+
+type server struct {
+	Config
+	e *engine.Engine
+}
+
+// handler is docker's form of a handler: the error is answered by wrap.
+type handler = func(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error
+
+type route struct {
+	method, path string
+	h            handler
+}
+
+// New gives the handler that serves the API, with and without version prefix.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.Engine == nil || cfg.Log == nil || cfg.Context == nil {
+		return nil, errors.New("docker api: Engine, Log and Context are needed")
+	}
+	if cfg.Version == "" {
+		cfg.Version = "dev"
+	}
+	s := &server{Config: cfg, e: cfg.Engine}
+	vm, err := middleware.NewVersionMiddleware(cfg.Version, Version, MinVersion)
+	if err != nil {
+		return nil, err
+	}
+	m := mux.NewRouter()
+	taken := map[string]bool{}
+	add := func(method, path string, h handler) {
+		// The first to register a route has it: ours come before docker's.
+		if taken[method+path] {
+			return
+		}
+		taken[method+path] = true
+		hh := s.wrap(vm.WrapHandler(h))
+		m.Path("/v{version:[0-9.]+}" + path).Methods(method).Handler(hh)
+		m.Path(path).Methods(method).Handler(hh)
+	}
+	for _, rt := range s.ownRoutes() {
+		add(rt.method, rt.path, rt.h)
+	}
+	for _, rr := range []router.Router{
+		container.NewRouter(containerBackend{s}, decoder{}, true),
+		volume.NewRouter(volumes{}, noCluster{}),
+		system.NewRouter(systemBackend{s}, nil, nil, func() map[string]bool { return map[string]bool{"buildkit": false} }),
+	} {
+		for _, rt := range rr.Routes() {
+			add(rt.Method(), rt.Path(), rt.Handler())
+		}
+	}
+	missing := s.wrap(func(context.Context, http.ResponseWriter, *http.Request, map[string]string) error {
+		return errPageNotFound
+	})
+	m.NotFoundHandler, m.MethodNotAllowedHandler = missing, missing
+	return m, nil
+}
+
+func (s *server) ownRoutes() []route {
+	var out []route
+	for _, list := range [][]route{s.missingRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.systemRoutes()} {
+		out = append(out, list...)
+	}
+	return out
+}
+
+// wrap answers a handler's error as Docker does, and logs the request once.
+func (s *server) wrap(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		vars := mux.Vars(r)
+		if vars == nil {
+			vars = map[string]string{}
+		}
+		began := s.e.Time().Now()
+		err := h(r.Context(), w, r, vars)
+		log := s.Log.WithFields(logrus.Fields{"method": r.Method, "path": r.URL.Path, "took": s.e.Time().Now().Sub(began).Round(time.Millisecond)})
+		if err == nil {
+			log.Debug("request")
+			return
+		}
+		code := statusOf(err)
+		log = log.WithField("status", code).WithError(err)
+		if code >= http.StatusInternalServerError && code != http.StatusNotImplemented && r.Context().Err() == nil {
+			log.Error("request")
+		} else {
+			log.Debug("request")
+		}
+		if code == http.StatusNotModified {
+			w.WriteHeader(code)
+			return
+		}
+		if err := httputils.WriteJSON(w, code, &types.ErrorResponse{Message: err.Error()}); err != nil {
+			log.WithError(err).Debug("answer")
+		}
+	})
+}
