@@ -1,0 +1,413 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/vic-engine/vic/pkg/spec"
+
+	"github.com/containerd/errdefs"
+)
+
+// attachment is one client of a container's process.
+type attachment struct {
+	s    spec.Streams
+	gone chan struct{} // closed when the client cannot be written to
+	once sync.Once
+}
+
+func (a *attachment) leave() { a.once.Do(func() { close(a.gone) }) }
+
+// process is one run of a Program.
+type process struct {
+	spec    spec.Process
+	stdin   *io.PipeReader
+	feed    *io.PipeWriter
+	signals chan string
+	killed  chan struct{}
+	once    sync.Once
+	over    chan struct{} // closed when it ended and its state is recorded
+
+	mu         sync.Mutex // guards the size
+	rows, cols int
+	resized    chan struct{}
+}
+
+func newProcess(p spec.Process) *process {
+	r, w := io.Pipe()
+	out := &process{spec: p, stdin: r, feed: w, signals: make(chan string, 64), killed: make(chan struct{}), over: make(chan struct{}),
+		rows: p.Rows, cols: p.Cols, resized: make(chan struct{}, 16)}
+	if !p.OpenStdin {
+		w.Close()
+	}
+	return out
+}
+
+func (p *process) signal(name string) {
+	if name == "SIGKILL" {
+		p.once.Do(func() { close(p.killed); p.feed.CloseWithError(io.EOF) })
+		return
+	}
+	select {
+	case p.signals <- name:
+	default:
+	}
+}
+
+func (p *process) resize(rows, cols int) {
+	p.mu.Lock()
+	p.rows, p.cols = rows, cols
+	p.mu.Unlock()
+	select {
+	case p.resized <- struct{}{}:
+	default:
+	}
+}
+
+// exec runs the program to its end.
+func (p *process) exec(prog Program, stdout, stderr io.Writer) spec.ExitStatus {
+	code := prog(&Proc{Args: p.spec.Args, Process: p.spec, Stdin: p.stdin, Stdout: stdout, Stderr: stderr, Signals: p.signals, Killed: p.killed, Resized: p.resized, p: p})
+	st := spec.ExitStatus{Code: code}
+	select {
+	case <-p.killed:
+		st.Code, st.Signal = 137, 9
+	default:
+	}
+	p.stdin.Close()
+	return st
+}
+
+// program finds what to run, or gives the StartError of the guest.
+func (f *Fake) program(path string) (Program, error) {
+	prog, ok := f.Programs[path]
+	switch {
+	case !ok:
+		return nil, &spec.StartError{Code: spec.ExitNotFound, Msg: fmt.Sprintf("exec: %q: executable file not found in $PATH", path)}
+	case prog == nil:
+		return nil, &spec.StartError{Code: spec.ExitNotExecutable, Msg: fmt.Sprintf("exec: %q: permission denied", path)}
+	}
+	return prog, nil
+}
+
+// Start implements engine.PortLayer.
+func (f *Fake) Start(_ context.Context, id string) error {
+	if f.BeforeStart != nil {
+		f.BeforeStart(id)
+	}
+	if f.StartErr != nil {
+		return f.StartErr
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.get(id)
+	if err != nil {
+		return err
+	}
+	if c.run != nil {
+		return fmt.Errorf("container %s runs: %w", id, errdefs.ErrConflict)
+	}
+	prog, err := f.program(c.view.Container.Process.Path)
+	if err != nil {
+		var se *spec.StartError
+		errors.As(err, &se)
+		c.view.Status.Phase = spec.PhaseExited
+		c.view.Status.Exit = spec.ExitStatus{Code: se.Code, Error: se.Msg, Stopped: f.Now()}
+		for a := range c.attach {
+			a.leave()
+		}
+		f.emit(spec.EventExited, c, "")
+		return err
+	}
+	p := newProcess(c.view.Container.Process)
+	c.run = p
+	began := f.Now()
+	c.view.Status.Phase, c.view.Status.Started, c.view.Status.Pid = spec.PhaseRunning, began, 1
+	c.view.Status.Addresses = map[string]string{}
+	for _, ep := range c.view.Container.Endpoints {
+		c.view.Status.Addresses[ep.Network] = ep.IP
+	}
+	f.emit(spec.EventStarted, c, "")
+	go func() {
+		st := p.exec(prog, &output{f, c, spec.Stdout}, &output{f, c, spec.Stderr})
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		st.Started, st.Stopped = began, f.Now()
+		c.run = nil
+		c.view.Status.Phase, c.view.Status.Exit, c.view.Status.Pid = spec.PhaseExited, st, 0
+		for a := range c.attach {
+			a.leave()
+		}
+		for _, x := range c.execs {
+			x.signal("SIGKILL")
+		}
+		f.emit(spec.EventExited, c, "")
+		close(p.over)
+	}()
+	return nil
+}
+
+// output keeps what a process writes and passes it on to who is attached.
+type output struct {
+	f      *Fake
+	c      *container
+	stream spec.Stream
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.f.mu.Lock()
+	stream := o.stream
+	if o.c.view.Container.Process.TTY {
+		stream = spec.Stdout
+	}
+	o.c.logs = append(o.c.logs, spec.LogEntry{Stream: stream, Time: o.f.Now(), Data: append([]byte(nil), p...)})
+	close(o.c.changed)
+	o.c.changed = make(chan struct{})
+	clients := make([]*attachment, 0, len(o.c.attach))
+	for a := range o.c.attach {
+		clients = append(clients, a)
+	}
+	o.f.mu.Unlock()
+	for _, a := range clients {
+		w := a.s.Stdout
+		if stream == spec.Stderr {
+			w = a.s.Stderr
+		}
+		if w == nil {
+			continue
+		}
+		if _, err := w.Write(p); err != nil {
+			a.leave()
+		}
+	}
+	return len(p), nil
+}
+
+// Stop implements engine.PortLayer.
+func (f *Fake) Stop(ctx context.Context, id, signal string, timeout time.Duration) error {
+	f.mu.Lock()
+	c, err := f.get(id)
+	if err != nil || c.run == nil {
+		f.mu.Unlock()
+		return err
+	}
+	run := c.run
+	if signal == "" {
+		signal = c.view.Container.Process.StopSignal
+	}
+	if signal == "" {
+		signal = "SIGTERM"
+	}
+	f.mu.Unlock()
+	run.signal(signal)
+	var late <-chan time.Time
+	if timeout >= 0 {
+		t := time.NewTimer(timeout)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-run.over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-late:
+	}
+	run.signal("SIGKILL")
+	<-run.over
+	return nil
+}
+
+// Signal implements engine.PortLayer.
+func (f *Fake) Signal(_ context.Context, id, signal string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.get(id)
+	if err != nil {
+		return err
+	}
+	if c.run == nil {
+		return fmt.Errorf("container %s does not run: %w", id, errdefs.ErrConflict)
+	}
+	c.run.signal(signal)
+	return nil
+}
+
+// Attach implements engine.PortLayer.
+func (f *Fake) Attach(ctx context.Context, id string, s spec.Streams) error {
+	a := &attachment{s: s, gone: make(chan struct{})}
+	f.mu.Lock()
+	c, err := f.get(id)
+	if err != nil {
+		f.mu.Unlock()
+		return err
+	}
+	c.attach[a] = struct{}{}
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(c.attach, a)
+		f.mu.Unlock()
+	}()
+	if s.Joined != nil {
+		s.Joined()
+	}
+	if s.Stdin != nil {
+		go f.feed(ctx, c, a)
+	}
+	select {
+	case <-a.gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// feed copies a client's stdin to the process, once that runs.
+func (f *Fake) feed(ctx context.Context, c *container, a *attachment) {
+	var run *process
+	for run == nil {
+		f.mu.Lock()
+		run = c.run
+		changed := c.changed
+		f.mu.Unlock()
+		if run != nil {
+			break
+		}
+		select {
+		case <-changed:
+		case <-a.gone:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+	_, err := io.Copy(run.feed, a.s.Stdin)
+	if err == nil && a.s.StdinOnce {
+		run.feed.Close()
+	}
+}
+
+// Resize implements engine.PortLayer.
+func (f *Fake) Resize(_ context.Context, id, exec string, rows, cols int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.get(id)
+	if err != nil {
+		return err
+	}
+	p := c.run
+	if exec != "" {
+		p = c.execs[exec]
+	}
+	if p == nil {
+		return fmt.Errorf("container %s does not run: %w", id, errdefs.ErrConflict)
+	}
+	p.resize(rows, cols)
+	return nil
+}
+
+// Exec implements engine.PortLayer.
+func (f *Fake) Exec(ctx context.Context, id, exec string, p spec.Process, s spec.Streams, started func(pid int)) (spec.ExitStatus, error) {
+	f.mu.Lock()
+	c, err := f.get(id)
+	if err == nil && c.run == nil {
+		err = fmt.Errorf("container %s does not run: %w", id, errdefs.ErrConflict)
+	}
+	var prog Program
+	if err == nil {
+		prog, err = f.program(p.Path)
+	}
+	if err != nil {
+		f.mu.Unlock()
+		return spec.ExitStatus{}, err
+	}
+	x := newProcess(p)
+	c.execs[exec] = x
+	pid := 100 + len(c.execs)
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(c.execs, exec)
+		f.mu.Unlock()
+		close(x.over)
+	}()
+	if started != nil {
+		started(pid)
+	}
+	if s.Stdin != nil {
+		go func() {
+			_, err := io.Copy(x.feed, s.Stdin)
+			if err == nil {
+				x.feed.Close()
+			}
+		}()
+	}
+	stop := context.AfterFunc(ctx, func() { x.signal("SIGKILL") })
+	defer stop()
+	return x.exec(prog, orDiscard(s.Stdout), orDiscard(s.Stderr)), nil
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// SignalExec implements engine.PortLayer.
+func (f *Fake) SignalExec(_ context.Context, id, exec, signal string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.get(id)
+	if err != nil {
+		return err
+	}
+	x := c.execs[exec]
+	if x == nil {
+		return fmt.Errorf("exec %s: %w", exec, errdefs.ErrNotFound)
+	}
+	x.signal(signal)
+	return nil
+}
+
+// Logs implements engine.PortLayer.
+func (f *Fake) Logs(ctx context.Context, id string, o spec.LogOptions, each func(spec.LogEntry) error) error {
+	at := 0
+	for {
+		f.mu.Lock()
+		c, err := f.get(id)
+		if err != nil {
+			f.mu.Unlock()
+			return err
+		}
+		entries := c.logs[at:]
+		at = len(c.logs)
+		running := c.run != nil
+		changed := c.changed
+		f.mu.Unlock()
+		for _, en := range entries {
+			if (en.Stream == spec.Stdout && !o.Stdout) || (en.Stream == spec.Stderr && !o.Stderr) ||
+				(!o.Since.IsZero() && en.Time.Before(o.Since)) || (!o.Until.IsZero() && en.Time.After(o.Until)) {
+				continue
+			}
+			if err := each(en); err != nil {
+				return err
+			}
+		}
+		if !o.Follow || (!running && len(entries) == 0) {
+			return nil
+		}
+		if !running {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
