@@ -118,6 +118,9 @@ func (s *Stream) next(over <-chan struct{}) (frame, bool, error) {
 	}
 }
 
+// broken tells that the stream was closed or has ended.
+func (s *Stream) broken() bool { return isClosed(s.closed) || isClosed(s.dead) }
+
 func (s *Stream) read() {
 	defer close(s.dead)
 	for {

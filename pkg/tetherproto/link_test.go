@@ -20,28 +20,16 @@ type fault struct {
 	net.Conn
 	mu      *sync.Mutex // guards rng
 	rng     *rand.Rand
-	drop    float64 // chance per write that some bytes vanish
+	drop    float64 // chance per 512 bytes that some bytes vanish
 	corrupt float64 // … that a byte changes
 	noise   float64 // … that foreign bytes come before
 }
 
 func (f *fault) Write(b []byte) (int, error) {
 	f.mu.Lock()
-	out := bytes.Clone(b)
-	if f.rng.Float64() < f.noise {
-		junk := make([]byte, f.rng.IntN(40))
-		for i := range junk {
-			junk[i] = byte(f.rng.Uint32())
-		}
-		out = append(junk, out...)
-	}
-	if f.rng.Float64() < f.corrupt {
-		out[f.rng.IntN(len(out))] ^= byte(1 + f.rng.IntN(255))
-	}
-	if f.rng.Float64() < f.drop {
-		at := f.rng.IntN(len(out))
-		n := min(1+f.rng.IntN(64), len(out)-at)
-		out = append(out[:at], out[at+n:]...)
+	var out []byte
+	for rest := b; len(rest) > 0; rest = rest[min(len(rest), 512):] {
+		out = append(out, f.damage(bytes.Clone(rest[:min(len(rest), 512)]))...)
 	}
 	f.mu.Unlock()
 	if len(out) > 0 {
@@ -50,6 +38,25 @@ func (f *fault) Write(b []byte) (int, error) {
 		}
 	}
 	return len(b), nil
+}
+
+func (f *fault) damage(out []byte) []byte {
+	if f.rng.Float64() < f.corrupt {
+		out[f.rng.IntN(len(out))] ^= byte(1 + f.rng.IntN(255))
+	}
+	if f.rng.Float64() < f.drop {
+		at := f.rng.IntN(len(out))
+		n := min(1+f.rng.IntN(64), len(out)-at)
+		out = append(out[:at], out[at+n:]...)
+	}
+	if f.rng.Float64() < f.noise {
+		junk := make([]byte, f.rng.IntN(40))
+		for i := range junk {
+			junk[i] = byte(f.rng.Uint32())
+		}
+		out = append(junk, out...)
+	}
+	return out
 }
 
 // line is a guest and an engine joined by pipes that come and go.
@@ -160,15 +167,19 @@ func transfer(t *testing.T, a, b *Link, size int, meanwhile func()) {
 	var wg sync.WaitGroup
 	send := func(l *Link, data []byte) {
 		wg.Go(func() {
+			_ = l.SetWriteDeadline(time.Now().Add(20 * time.Second))
 			if n, err := l.Write(data); err != nil || n != len(data) {
-				t.Errorf("write: %d of %d, %v", n, len(data), err)
+				l.mu.Lock()
+				t.Errorf("write: %d of %d, %v: base %d next %d limit %d cwnd %d waiting %d synced %v rto %v at %v wake %d",
+					n, len(data), err, l.base, l.next, l.limit, l.cwnd, len(l.sent), l.synced, l.rto, l.rtoAt, len(l.wake))
+				l.mu.Unlock()
 			}
 		})
 	}
 	receive := func(l *Link, want []byte) {
 		wg.Go(func() {
 			got := make([]byte, len(want))
-			_ = l.SetReadDeadline(time.Now().Add(60 * time.Second))
+			_ = l.SetReadDeadline(time.Now().Add(20 * time.Second))
 			n, err := io.ReadFull(l, got)
 			if err != nil || sha256.Sum256(got) != sha256.Sum256(want) {
 				t.Errorf("received %d of %d bytes, equal %v: %v", n, len(want), bytes.Equal(got, want), err)
@@ -197,10 +208,10 @@ func TestBytesArriveOnAGoodLine(t *testing.T) {
 }
 
 func TestBytesArriveOnABadLine(t *testing.T) {
-	l := newLine(t, fault{drop: 0.03, corrupt: 0.03, noise: 0.03})
+	l := newLine(t, fault{drop: 0.02, corrupt: 0.02, noise: 0.02})
 	l.connect()
 	guest, engine := l.accept(), <-l.got
-	transfer(t, guest, engine, 256<<10, nil)
+	transfer(t, guest, engine, 128<<10, nil)
 }
 
 func TestLinkSurvivesCuts(t *testing.T) {
@@ -262,11 +273,14 @@ func TestGuestRebootsOnTheSameConnection(t *testing.T) {
 	ctx1, kill := context.WithCancel(l.ctx)
 	keep := &uncloseable{Conn: a, gone: make(chan struct{})}
 	done := make(chan struct{})
-	go func() { defer close(done); _ = l.listener.Serve(ctx1, NewStream(keep)) }()
+	stream := NewStream(keep)
+	go func() { defer close(done); _ = l.listener.Serve(ctx1, stream) }()
 	guest, engine := l.accept(), <-l.got
 	transfer(t, guest, engine, 10<<10, nil)
 	kill()
 	<-done
+	<-stream.dead
+	_ = a.SetDeadline(time.Time{})
 
 	l.listener = NewListener(LinkConfig{ContainerID: "cafe", BootID: "b2"})
 	l.wg.Go(func() { _ = l.listener.Serve(l.ctx, NewStream(a)) })
@@ -293,7 +307,6 @@ func (u *uncloseable) Read(b []byte) (int, error) {
 	n, err := u.Conn.Read(b)
 	select {
 	case <-u.gone:
-		_ = u.Conn.SetDeadline(time.Time{})
 		return n, io.EOF
 	default:
 		return n, err

@@ -53,8 +53,11 @@ func (n *Listener) Serve(ctx context.Context, s *Stream) error {
 		case errors.As(err, &changed):
 			link.fail(ErrReset)
 			hello = &changed.Hello
-		case link.Err() == nil || ctx.Err() != nil:
-			return err // the stream broke; the link waits for the next one
+		case link.Err() == nil || ctx.Err() != nil || s.broken():
+			// The link, or the next one, waits for another stream. A link that
+			// ended is no reason to go on here when a newer stream took over:
+			// running on a dead one would take the link away from it.
+			return err
 		}
 	}
 }

@@ -8,8 +8,9 @@ const (
 	minRTO   = 200 * time.Millisecond
 	firstRTO = time.Second
 	maxRTO   = 5 * time.Second
-	// nakAgain is how soon a gap may be reported once more.
-	nakAgain = 100 * time.Millisecond
+	// A gap is reported once more after a round trip, within these bounds.
+	minNakAgain = 10 * time.Millisecond
+	maxNakAgain = 200 * time.Millisecond
 )
 
 // pace decides how much may be under way and when to send again. Its fields are
@@ -71,4 +72,13 @@ func (p *pace) lost(timeout bool) {
 	if timeout {
 		p.rto = min(2*p.rto, maxRTO)
 	}
+}
+
+// nakAgain is how soon a gap may be reported once more: not while what was under
+// way before the first report still comes in.
+func (p *pace) nakAgain() time.Duration {
+	if p.srtt == 0 {
+		return maxNakAgain / 2
+	}
+	return min(max(p.srtt, minNakAgain), maxNakAgain)
 }

@@ -177,9 +177,9 @@ func (l *Link) handleData(f frame, now time.Time) {
 	l.broadcast()
 }
 
-// reportGap asks for the wanted position again, once per gap and nakAgain.
+// reportGap asks for the wanted position again, not too often.
 func (l *Link) reportGap(now time.Time) {
-	if l.nakFor == l.recvNext && now.Sub(l.nakAt) < nakAgain {
+	if l.nakFor == l.recvNext && now.Sub(l.nakAt) < l.nakAgain() {
 		return
 	}
 	l.nak = true
