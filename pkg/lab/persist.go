@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/property"
+	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/types"
+	"github.com/vmware/govmomi/vim25/xml"
+)
+
+// saver keeps the inventory in files: one for each managed object, in the form
+// that the simulator's Model.Load reads. What is saved is what a client would
+// read with the property collector.
+type saver struct {
+	l    *Lab
+	kick chan struct{}
+
+	one sync.Mutex // one save at a time
+
+	mu    sync.Mutex // guards all below
+	dirty map[types.ManagedObjectReference]bool
+	gone  map[types.ManagedObjectReference]bool
+	all   bool // something without a notice of its own may have changed
+}
+
+func newSaver(l *Lab) *saver {
+	return &saver{l: l, kick: make(chan struct{}, 1), dirty: map[types.ManagedObjectReference]bool{}, gone: map[types.ManagedObjectReference]bool{}, all: true}
+}
+
+func (s *saver) dir() string { return filepath.Join(s.l.cfg.StateDir, "inventory") }
+
+// kept tells whether objects of a kind are part of the inventory. The others
+// live with a session or a task, or are made anew.
+func kept(ref types.ManagedObjectReference) bool {
+	switch ref.Type {
+	case "Task", "PropertyFilter", "PropertyCollector", "ContainerView", "ListView", "InventoryView", "EventHistoryCollector",
+		"TaskHistoryCollector", "HttpNfcLease", "EventManager", "Alarm", "AlarmManager", "LabWatcher", "SessionManager":
+		return false
+	}
+	return true
+}
+
+// changed notes an object to save. It does not block.
+func (s *saver) changed(ref types.ManagedObjectReference) {
+	if !kept(ref) {
+		return
+	}
+	s.mu.Lock()
+	s.dirty[ref] = true
+	delete(s.gone, ref)
+	s.all = s.all || ref.Type != "VirtualMachine"
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *saver) removed(ref types.ManagedObjectReference) {
+	if !kept(ref) {
+		return
+	}
+	s.mu.Lock()
+	s.gone[ref] = true
+	delete(s.dirty, ref)
+	s.all = true
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *saver) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run saves a moment after changes, until ctx ends.
+func (s *saver) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.kick:
+		}
+		t := time.NewTimer(s.l.cfg.SaveDelay)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil // Run saves at its end
+		case <-t.C:
+		}
+		if err := s.save(); err != nil {
+			s.l.log.WithError(err).Error("saving the inventory")
+			s.wake()
+		}
+	}
+}
+
+// save writes what changed. Each file is replaced atomically; a VM's and its
+// folder's go together only roughly, which load mends.
+func (s *saver) save() error {
+	s.one.Lock()
+	defer s.one.Unlock()
+	s.mu.Lock()
+	dirty, gone, all := s.dirty, s.gone, s.all
+	s.dirty, s.gone, s.all = map[types.ManagedObjectReference]bool{}, map[types.ManagedObjectReference]bool{}, false
+	s.mu.Unlock()
+	err := s.write(dirty, gone, all)
+	if err != nil {
+		s.mu.Lock()
+		for ref := range dirty {
+			s.dirty[ref] = true
+		}
+		for ref := range gone {
+			s.gone[ref] = true
+		}
+		s.all = s.all || all
+		s.mu.Unlock()
+	}
+	return err
+}
+
+func (s *saver) write(dirty, gone map[types.ManagedObjectReference]bool, all bool) error {
+	c := s.l.context(nil)
+	if all || len(dirty) > 0 {
+		// Folders, pools and hosts list their VMs, and are changed without
+		// notice: they are few, and saved each time a list may have changed.
+		for _, obj := range c.Map.AllReference("") {
+			ref := obj.Reference()
+			if kept(ref) && (all && ref.Type != "VirtualMachine" || dirty[ref]) {
+				dirty[ref] = true
+			}
+		}
+	}
+	if len(dirty)+len(gone) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(s.dir(), 0o700); err != nil {
+		return err
+	}
+	client, err := vim25.NewClient(c, s.l.svc)
+	if err != nil {
+		return err
+	}
+	pc := property.DefaultCollector(client)
+	for ref := range dirty {
+		if c.Map.Get(ref) == nil {
+			continue
+		}
+		if err := s.writeObject(c, pc, ref); err != nil {
+			return fmt.Errorf("%s: %w", ref, err)
+		}
+	}
+	for ref := range gone {
+		if err := os.Remove(s.file(ref)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *saver) writeObject(ctx context.Context, pc *property.Collector, ref types.ManagedObjectReference) error {
+	req := types.RetrieveProperties{SpecSet: []types.PropertyFilterSpec{{
+		ObjectSet: []types.ObjectSpec{{Obj: ref}},
+		PropSet:   []types.PropertySpec{{Type: ref.Type, All: types.NewBool(true)}},
+	}}}
+	res, err := pc.RetrieveProperties(ctx, req)
+	if err != nil || len(res.Returnval) == 0 {
+		return err // gone meanwhile
+	}
+	var b bytes.Buffer
+	b.WriteString(xml.Header)
+	e := xml.NewEncoder(&b)
+	if err := e.Encode(res.Returnval[0]); err != nil {
+		return err
+	}
+	return writeFile(s.file(ref), b.Bytes())
+}
+
+// file is where an object is kept. The service's own object must be read first,
+// and files are read in the order of their names.
+func (s *saver) file(ref types.ManagedObjectReference) string {
+	name := ref.Type + "-" + hex.EncodeToString([]byte(ref.Value)) + ".xml"
+	if ref == vimService {
+		name = "0000-" + name
+	}
+	return filepath.Join(s.dir(), name)
+}
