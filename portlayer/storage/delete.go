@@ -1,0 +1,72 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/vic-engine/vic/pkg/image"
+)
+
+// Delete removes an image with its names, its disk, and the blobs that no
+// other image needs. It gives what Docker lists as deleted: the image's id,
+// then the chain ids of its layers that no other image has, the topmost first.
+// It knows nothing of containers; a disk in use fails, and the image stays.
+func (s *Images) Delete(ctx context.Context, id string) (freed []string, err error) {
+	unlock, err := s.work.lock(ctx, "image:"+id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	s.mu.Lock()
+	r := s.records[digest.Digest(id)]
+	s.mu.Unlock()
+	if r == nil {
+		return nil, &noSuchImage{id}
+	}
+	hex := r.ID.Encoded()
+	// The disk goes first: it is what can be refused. From then on the rest
+	// must go too.
+	if err := s.ds.DeleteDisk(ctx, s.at.disk(hex)); err != nil {
+		return nil, fmt.Errorf("delete image %s: %w", id, err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := s.rename(ctx, func(n names) names {
+		return n.without(func(_ string, to digest.Digest) bool { return to == r.ID })
+	}); err != nil {
+		return nil, fmt.Errorf("delete image %s: %w", id, err)
+	}
+	// Then image.json, without which a restart takes the folder for unfinished.
+	if err := s.ds.Delete(ctx, s.at.meta(hex)); err != nil {
+		return nil, fmt.Errorf("delete image %s: %w", id, err)
+	}
+	s.mu.Lock()
+	delete(s.records, r.ID)
+	freed = append([]string{id}, s.freedLayers(r)...)
+	s.mu.Unlock()
+	err = errors.Join(s.ds.Delete(ctx, s.at.image(hex)), s.sweep(ctx, r.digests()))
+	if err != nil {
+		return freed, fmt.Errorf("delete image %s: %w", id, err)
+	}
+	return freed, nil
+}
+
+// freedLayers is called with mu held.
+func (s *Images) freedLayers(gone *record) []string {
+	needed := map[digest.Digest]bool{}
+	for _, r := range s.records {
+		for _, c := range image.ChainIDs(r.diffIDs()) {
+			needed[c] = true
+		}
+	}
+	var out []string
+	chain := image.ChainIDs(gone.diffIDs())
+	for i := len(chain) - 1; i >= 0; i-- {
+		if !needed[chain[i]] {
+			out = append(out, chain[i].String())
+		}
+	}
+	return out
+}
