@@ -24,6 +24,8 @@ const leaseTime = 12 * time.Hour
 type dhcpServer struct {
 	log  *logrus.Entry
 	book *leaseBook
+	// granted is told of each acknowledged lease, before the guest is.
+	granted func(mac string, a netip.Addr)
 }
 
 // listen opens the server's port, which must take and send broadcasts.
@@ -118,6 +120,9 @@ func (d *dhcpServer) offer(m *dhcpv4.DHCPv4, mac string, kind dhcpv4.MessageType
 	r, err := d.reply(m, kind)
 	if err != nil {
 		return nil, err
+	}
+	if kind == dhcpv4.MessageTypeAck {
+		d.granted(mac, a)
 	}
 	r.YourIPAddr = a.AsSlice()
 	r.UpdateOption(dhcpv4.OptIPAddressLeaseTime(leaseTime))

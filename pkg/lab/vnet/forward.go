@@ -23,7 +23,8 @@ type forwards struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // listeners and connections
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex       // guards what follows
+	nics   map[string]*port // by MAC address
 	owners map[netip.Addr]*claim
 	closed bool
 }
@@ -38,7 +39,7 @@ type claim struct {
 const maxClaims = 8
 
 func newForwards(ports []Forward, gw *gateway, book *leaseBook, log *logrus.Entry) *forwards {
-	f := &forwards{ports: ports, gw: gw, book: book, log: log, owners: map[netip.Addr]*claim{}}
+	f := &forwards{ports: ports, gw: gw, book: book, log: log, nics: map[string]*port{}, owners: map[netip.Addr]*claim{}}
 	// Ends with close, which the network's Run calls.
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
@@ -54,6 +55,23 @@ func (f *forwards) watcher(p *port) func(frame) {
 			return
 		}
 		last = a
+		f.claim(a, p)
+	}
+}
+
+// attach notes a NIC, release forgets it.
+func (f *forwards) attach(p *port) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nics[p.mac] = p
+}
+
+// granted notes that DHCP gave an address.
+func (f *forwards) granted(mac string, a netip.Addr) {
+	f.mu.Lock()
+	p := f.nics[mac]
+	f.mu.Unlock()
+	if p != nil {
 		f.claim(a, p)
 	}
 }
@@ -116,6 +134,9 @@ func (f *forwards) claim(a netip.Addr, p *port) {
 func (f *forwards) release(p *port) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.nics[p.mac] == p {
+		delete(f.nics, p.mac)
+	}
 	for a, c := range f.owners {
 		if c.by == p {
 			f.drop(a, c)

@@ -36,19 +36,23 @@ type gateway struct {
 	log   *logrus.Entry
 	stack *stack.Stack
 	link  *link
+	ends  []service // open from the start, served by run
 
 	mu    sync.Mutex // guards conns
 	conns map[*conn]netip.Addr
 }
 
 func newGateway(s *layer2, log *logrus.Entry) (*gateway, error) {
-	g := &gateway{log: log, conns: map[*conn]netip.Addr{}, link: &link{sw: s}}
+	g := &gateway{log: log, conns: map[*conn]netip.Addr{}, link: &link{sw: s, mac: gatewayMAC, own: []netip.Addr{Gateway, Host}}}
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
 	})
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true)
-	for _, opt := range []tcpip.SettableTransportProtocolOption{&sack, &moderate} {
+	// What one connection may have under way must fit a NIC's queue: there is no
+	// back-pressure behind a stack, and a full queue costs a retransmission timeout.
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: 512 << 10}
+	for _, opt := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &send} {
 		if err := g.stack.SetTransportProtocolOption(tcp.ProtocolNumber, opt); err != nil {
 			return nil, fmt.Errorf("gateway: TCP option %T: %s", opt, err)
 		}
@@ -72,13 +76,9 @@ func newGateway(s *layer2, log *logrus.Entry) (*gateway, error) {
 }
 
 // run ends everything that belongs to the stack when ctx ends.
-func (g *gateway) run(ctx context.Context, d *dhcpServer, names map[string]netip.Addr, closers ...func()) error {
-	ends, err := g.services(d, names)
-	if err != nil {
-		return err
-	}
+func (g *gateway) run(ctx context.Context, closers ...func()) (err error) {
 	var eg errgroup.Group
-	for _, e := range ends {
+	for _, e := range g.ends {
 		eg.Go(func() error {
 			err := e.serve()
 			if ctx.Err() != nil {
@@ -98,7 +98,7 @@ func (g *gateway) run(ctx context.Context, d *dhcpServer, names map[string]netip
 	for _, c := range closers {
 		c()
 	}
-	for _, e := range ends {
+	for _, e := range g.ends {
 		_ = e.close()
 	}
 	err = <-gone

@@ -1,6 +1,8 @@
 package vnet
 
 import (
+	"net/netip"
+	"slices"
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -11,7 +13,9 @@ import (
 
 // link is the gateway's NIC: a member of the switch and the stack's link endpoint.
 type link struct {
-	sw *layer2
+	sw  *layer2
+	mac mac
+	own []netip.Addr // what it answers for
 
 	mu      sync.RWMutex // guards deliver
 	deliver stack.NetworkDispatcher
@@ -27,7 +31,7 @@ func (l *link) send(f frame) {
 	l.mu.RLock()
 	d := l.deliver
 	l.mu.RUnlock()
-	if dst := f.dst(); d == nil || dst != gatewayMAC && !dst.group() {
+	if dst := f.dst(); d == nil || dst != l.mac && !dst.group() {
 		return
 	}
 	// The stack keeps the data, and other members have the frame as well.
@@ -40,7 +44,7 @@ func (l *link) send(f frame) {
 // WritePackets implements stack.LinkEndpoint: onto the switch.
 func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	for _, p := range pkts.AsSlice() {
-		if p.NetworkProtocolNumber == header.ARPProtocolNumber && !ownARP(header.ARP(p.NetworkHeader().Slice())) {
+		if p.NetworkProtocolNumber == header.ARPProtocolNumber && !l.ownARP(header.ARP(p.NetworkHeader().Slice())) {
 			continue
 		}
 		l.sw.forward(l, l.encode(p))
@@ -61,12 +65,11 @@ func (l *link) encode(p *stack.PacketBuffer) frame {
 
 // ownARP tells whether the stack may say this: being promiscuous it would claim
 // every address that is asked for.
-func ownARP(h header.ARP) bool {
+func (l *link) ownARP(h header.ARP) bool {
 	if !h.IsValid() || h.Op() != header.ARPReply {
 		return true
 	}
-	a := netAddr(tcpip.AddrFromSlice(h.ProtocolAddressSender()))
-	return a == Gateway || a == Host
+	return slices.Contains(l.own, netAddr(tcpip.AddrFromSlice(h.ProtocolAddressSender())))
 }
 
 // Attach implements stack.LinkEndpoint.
@@ -88,7 +91,7 @@ func (l *link) IsAttached() bool {
 func (l *link) MTU() uint32                             { return MTU }
 func (l *link) SetMTU(uint32)                           {}
 func (l *link) MaxHeaderLength() uint16                 { return 0 }
-func (l *link) LinkAddress() tcpip.LinkAddress          { return tcpip.LinkAddress(gatewayMAC[:]) }
+func (l *link) LinkAddress() tcpip.LinkAddress          { return tcpip.LinkAddress(l.mac[:]) }
 func (l *link) SetLinkAddress(tcpip.LinkAddress)        {}
 func (l *link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
 func (l *link) AddHeader(*stack.PacketBuffer)           {}

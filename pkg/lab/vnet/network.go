@@ -107,18 +107,22 @@ func New(cfg Config) (*Network, error) {
 		return nil, err
 	}
 	n.dhcp = &dhcpServer{log: cfg.Log, book: book}
+	if n.gw.ends, err = n.gw.services(n.dhcp, names); err != nil {
+		return nil, err
+	}
 	var ports []Forward
 	if !cfg.NoForwards {
 		ports = append(DefaultForwards(), cfg.Forwards...)
 	}
 	n.fwd = newForwards(ports, n.gw, book, cfg.Log)
+	n.dhcp.granted = n.fwd.granted
 	return n, nil
 }
 
 // Run serves DHCP, DNS and the gateway until ctx ends. NICs may be connected
 // before it; they should be gone when it ends.
 func (n *Network) Run(ctx context.Context) error {
-	return n.gw.run(ctx, n.dhcp, n.names, n.fwd.close)
+	return n.gw.run(ctx, n.fwd.close)
 }
 
 // Connect puts a NIC on the switch of portGroup until conn or ctx ends, and closes
@@ -140,6 +144,7 @@ func (n *Network) Connect(ctx context.Context, portGroup, macAddr string, conn n
 	p := newPort(conn, hw.String())
 	if s == n.uplink {
 		p.watch = n.fwd.watcher(p)
+		n.fwd.attach(p)
 		defer n.fwd.release(p)
 		// A guest that ran before this process did has its address already.
 		n.dhcp.book.connected(hw.String(), true)

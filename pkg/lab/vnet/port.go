@@ -26,7 +26,9 @@ type port struct {
 // TCP window of the stack behind the gateway.
 const queueLen = 1024
 
-func newPort(conn net.Conn, mac string) *port { return &port{conn: conn, mac: mac, out: make(chan frame, queueLen)} }
+func newPort(conn net.Conn, mac string) *port {
+	return &port{conn: conn, mac: mac, out: make(chan frame, queueLen)}
+}
 
 func (p *port) send(f frame) {
 	select {
