@@ -193,8 +193,8 @@ func (g *guest) exchange(m *dhcpv4.DHCPv4, want dhcpv4.MessageType) *dhcpv4.DHCP
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		if r.TransactionID != m.TransactionID {
-			continue
+		if r.TransactionID != m.TransactionID || r.MessageType() == dhcpv4.MessageTypeOffer && want == dhcpv4.MessageTypeAck {
+			continue // another guest's, or of a discovery sent twice
 		}
 		if r.MessageType() != want {
 			g.t.Fatalf("got %s, want %s", r.MessageType(), want)
