@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/containerd/errdefs"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -192,4 +193,19 @@ func (s *Session) Rename(ctx context.Context, ref types.ManagedObjectReference, 
 		_, err = s.Wait(ctx, res.Returnval)
 	}
 	return ctxErr(ctx, Classify(wrap(err, "rename VM %s to %s", ref.Value, name)))
+}
+
+// FindVM finds a VM of the place's datacenter by BIOS UUID.
+func (s *Session) FindVM(ctx context.Context, p Place, uuid string) (types.ManagedObjectReference, error) {
+	dc := p.Datacenter
+	res, err := methods.FindByUuid(ctx, s.vim, &types.FindByUuid{
+		This: *s.vim.ServiceContent.SearchIndex, Datacenter: &dc, Uuid: uuid, VmSearch: true,
+	})
+	if err != nil {
+		return types.ManagedObjectReference{}, Classify(fmt.Errorf("find VM with UUID %s: %w", uuid, err))
+	}
+	if res.Returnval == nil {
+		return types.ManagedObjectReference{}, fmt.Errorf("no VM with UUID %s: %w", uuid, errdefs.ErrNotFound)
+	}
+	return *res.Returnval, nil
 }

@@ -1,0 +1,268 @@
+package exec
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// Controller is one container.
+type Controller struct {
+	id string
+	m  *Manager
+
+	// op is held, across calls to vSphere, by whoever starts, stops or removes
+	// the container: a channel of one, so that waiting for it ends with a ctx.
+	op chan struct{}
+	// config is held, across calls to vSphere, by whoever changes the VM's
+	// configuration, so that changes of ours do not refuse each other.
+	config chan struct{}
+
+	gone chan struct{} // closed when the container is no more
+
+	mu    sync.Mutex // guards all below; short: never held across a call
+	phase spec.Phase
+	// spec is replaced as a whole and never changed in place, so that a View
+	// may share its maps.
+	spec   spec.Container
+	status spec.Status
+	vm     types.ManagedObjectReference
+	// gen grows with everything that we do to the VM: what was read of it before
+	// is old then.
+	gen uint64
+	// run is the current run, or the one to come.
+	run *run
+	// interrupt ends a start under way.
+	interrupt context.CancelCauseFunc
+	// dropped is closed when the line of the run before is forgotten.
+	dropped chan struct{}
+	// waiting are clients that attached before the line was up.
+	waiting map[*attacher]struct{}
+}
+
+// run is one life of the process, from start to exit.
+type run struct {
+	started chan struct{} // closed when the guest said that the process runs
+	done    chan struct{} // closed when the container has exited
+	exit    spec.ExitStatus
+	// on: the VM was on in this run, so that off is its end.
+	on bool
+	// report is what the guest said on its line of the end.
+	report *spec.ExitStatus
+	// before is what guestinfo says of the run before: until it says something
+	// else, it says nothing of this one.
+	before spec.ExitStatus
+	asked  bool // started by us
+	killed bool // turned off by us
+}
+
+func newRun(before spec.ExitStatus) *run {
+	return &run{started: make(chan struct{}), done: make(chan struct{}), before: before}
+}
+
+// isStarted tells whether the process of the run has been seen running.
+func (r *run) isStarted() bool {
+	select {
+	case <-r.started:
+		return true
+	default:
+		return false
+	}
+}
+
+func newController(m *Manager, c spec.Container, p spec.Phase) *Controller {
+	return &Controller{
+		id: c.ID, m: m, spec: c, phase: p, run: newRun(spec.ExitStatus{}),
+		op: make(chan struct{}, 1), config: make(chan struct{}, 1), gone: make(chan struct{}),
+		waiting: map[*attacher]struct{}{}, dropped: closed(),
+	}
+}
+
+func closed() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func (c *Controller) log() *logrus.Entry { return c.m.cfg.Log.WithField(spec.FieldContainer, c.id) }
+
+// hold takes one of the controller's long locks.
+func hold(ctx context.Context, lock chan struct{}) error {
+	select {
+	case lock <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func letGo(lock chan struct{}) { <-lock }
+
+func (c *Controller) ref() types.ManagedObjectReference {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.vm
+}
+
+// view is called with mu held.
+func (c *Controller) view() spec.View {
+	s := c.status
+	s.Phase = c.phase
+	s.VM = c.vm.Value
+	return spec.View{Container: c.spec, Status: s}
+}
+
+// listed gives the view of a container that exists for others.
+func (c *Controller) listed() (spec.View, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.view(), c.phase != spec.PhaseCreating && c.phase != phaseGone
+}
+
+// publish is called with mu held, so that events are in the order of changes.
+func (c *Controller) publish(kind spec.EventKind, external bool) {
+	c.m.cfg.Publish(spec.Event{Kind: kind, ID: c.id, Time: c.m.cfg.Now().UTC(), View: c.view(), External: external})
+}
+
+// move changes the phase by the table. Called with mu held.
+func (c *Controller) move(e event) error {
+	to, err := next(c.phase, e)
+	if err != nil {
+		return err
+	}
+	if to != c.phase {
+		c.log().WithFields(logrus.Fields{"from": name(c.phase), "to": name(to), "event": string(e)}).Info("container changes")
+	}
+	c.phase = to
+	return nil
+}
+
+// started notes that the process runs: from the line, or from guestinfo.
+func (c *Controller) started(pid int, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.phase
+	if c.move(evStarted) != nil || !active(c.phase) {
+		return
+	}
+	if at.IsZero() {
+		at = c.m.cfg.Now().UTC()
+	}
+	c.run.on = true
+	c.status.Pid = pid
+	if c.run.isStarted() {
+		return
+	}
+	close(c.run.started)
+	c.status.Started = at
+	if before == spec.PhaseStarting {
+		c.publish(spec.EventStarted, !c.run.asked)
+	}
+}
+
+// reported notes the end that the guest told on its line, and gives the run
+// that it ends with; nil when there is none.
+func (c *Controller) reported(exit spec.ExitStatus) *run {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !active(c.phase) {
+		return nil
+	}
+	c.run.report = &exit
+	c.status.Pid = 0
+	return c.run
+}
+
+func (c *Controller) addresses(a map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if active(c.phase) {
+		c.status.Addresses = a
+	}
+}
+
+func (c *Controller) oom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if active(c.phase) {
+		c.publish(spec.EventOOM, false)
+	}
+}
+
+// end closes the current run and makes the next one. status is what guestinfo
+// says, nil when the VM is gone. Called with mu held, after the phase has become
+// exited.
+func (c *Controller) end(status *guestinfo.Status) {
+	r := c.run
+	exit, external := c.endOf(status)
+	before := r.before
+	if status != nil {
+		before = status.Exit
+	}
+	if !exit.Started.IsZero() && !r.isStarted() {
+		// It was over before anybody saw it running.
+		c.status.Started = exit.Started
+		c.phase = spec.PhaseRunning
+		c.publish(spec.EventStarted, !r.asked)
+		c.phase = spec.PhaseExited
+	}
+	r.exit = exit
+	c.status.Exit = exit
+	c.status.Pid = 0
+	c.status.Addresses = nil
+	if !exit.Started.IsZero() {
+		c.status.Started = exit.Started
+	}
+	c.run = newRun(before)
+	c.publish(spec.EventExited, external)
+	close(r.done)
+	// Nobody can say anything on the line of a VM that is off. Not under mu:
+	// the line may be about to report. The next start waits for it.
+	dropped := make(chan struct{})
+	c.dropped = dropped
+	c.m.background(func(context.Context) {
+		defer close(dropped)
+		c.m.cfg.Lines.Drop(c.id)
+	})
+}
+
+// vanish ends a container whose VM is gone without us.
+func (c *Controller) vanish() {
+	c.mu.Lock()
+	before := c.phase
+	if before == spec.PhaseRemoving || before == spec.PhaseCreating || c.move(evVanished) != nil {
+		// Whoever removes or creates it finds out by itself.
+		c.mu.Unlock()
+		return
+	}
+	c.finish(before, true)
+	c.mu.Unlock()
+	c.m.forget(c)
+}
+
+// finish publishes the end of a container that is gone, which was in a phase
+// before. Called with mu held.
+func (c *Controller) finish(before spec.Phase, external bool) {
+	if c.interrupt != nil {
+		c.interrupt(errGone)
+	}
+	c.phase = before
+	if active(before) {
+		c.phase = spec.PhaseExited
+		c.end(nil)
+	}
+	c.publish(spec.EventRemoved, external)
+	c.phase = phaseGone
+	close(c.gone)
+}

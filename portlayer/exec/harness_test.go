@@ -1,0 +1,517 @@
+package exec
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/pkg/vsphere"
+	"github.com/vic-engine/vic/portlayer/events"
+	"github.com/vic-engine/vic/portlayer/network"
+)
+
+const vch = "564d1f3b-7d3e-4b1f-8c9a-0d6f5e4c3b2a"
+
+// lab is a simulated vSphere with guests that do as the test's programs say.
+type lab struct {
+	t      *testing.T
+	model  *simulator.Model
+	url    string
+	admin  *vsphere.Session // as an administrator, and as the guests' host
+	place  vsphere.Place
+	ds     *vsphere.Datastore
+	images *images
+	guests *guests
+}
+
+func newLab(t *testing.T, m *simulator.Model) *lab {
+	t.Helper()
+	m.Machine = 0
+	if err := m.Create(); err != nil {
+		t.Fatal(err)
+	}
+	m.Service.TLS = new(tls.Config)
+	m.Service.Listen = &url.URL{User: url.UserPassword("root", "secret")}
+	m.Service.RegisterEndpoints = true
+	srv := m.Service.NewServer()
+	l := &lab{t: t, model: m, url: srv.URL.Scheme + "://" + srv.URL.Host + "/sdk"}
+	t.Cleanup(func() { srv.Close(); m.Remove() })
+	l.admin = l.dial()
+	pool := ""
+	if l.admin.IsVC() {
+		pool = "DC0_C0/Resources"
+	}
+	var err error
+	if l.place, err = l.admin.Place(t.Context(), vsphere.PlaceConfig{Pool: pool}); err != nil {
+		t.Fatal(err)
+	}
+	if l.ds, err = l.admin.Datastore(t.Context(), vsphere.DatastoreConfig{Name: "LocalDS_0", Pool: &l.place.Pool}); err != nil {
+		t.Fatal(err)
+	}
+	l.images = &images{ds: l.ds}
+	l.makeDisk("blank.vmdk")
+	l.makeDisk("image.vmdk")
+	l.guests = &guests{lab: l, line: map[string]*line{}, program: map[string]program{}, changed: make(chan struct{})}
+	m.Map().AddHandler(l.guests)
+	return l
+}
+
+func (l *lab) dial() *vsphere.Session {
+	l.t.Helper()
+	s, err := vsphere.Dial(l.t.Context(), vsphere.Config{URL: l.url, User: "root", Password: "secret", Insecure: true})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { _ = s.Logout(context.Background()) })
+	return s
+}
+
+func (l *lab) makeDisk(name string) {
+	l.t.Helper()
+	vdm := object.NewVirtualDiskManager(l.admin.Client())
+	dc := object.NewDatacenter(l.admin.Client(), l.place.Datacenter)
+	task, err := vdm.CreateVirtualDisk(l.t.Context(), l.ds.Path(name), dc, &types.FileBackedVirtualDiskSpec{
+		VirtualDiskSpec: types.VirtualDiskSpec{AdapterType: "lsiLogic", DiskType: "thin"}, CapacityKb: 1024,
+	})
+	if err == nil {
+		err = task.Wait(l.t.Context())
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// images has one image, one blank disk.
+type images struct {
+	ds   *vsphere.Datastore
+	fail error
+}
+
+func (i *images) CloneRoot(ctx context.Context, path string, _ int64) error {
+	if i.fail != nil {
+		return i.fail
+	}
+	return i.ds.CopyDisk(ctx, i.ds.Path("blank.vmdk"), path)
+}
+
+func (i *images) Disk(context.Context, string) (string, error) { return i.ds.Path("image.vmdk"), nil }
+
+var _ Images = (*images)(nil)
+
+// engine is one life of the engine: a manager with its reconciler.
+type engine struct {
+	*Manager
+	lab    *lab
+	events <-chan spec.Event
+	rec    *events.Reconciler
+	stop   func()
+}
+
+// boot starts an engine and waits until it knows all containers.
+func (l *lab) boot(change ...func(*Config)) *engine {
+	l.t.Helper()
+	s := l.dial()
+	place, err := s.Place(l.t.Context(), vsphere.PlaceConfig{Pool: l.poolName()})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	ds, err := s.Datastore(l.t.Context(), vsphere.DatastoreConfig{Name: "LocalDS_0", Pool: &place.Pool})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	pg := "VM Network"
+	if s.IsVC() {
+		pg = "DC0_DVPG0"
+	}
+	state, err := network.New(network.Config{VCH: vch, PortGroup: pg})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	if testing.Verbose() {
+		log.SetOutput(l.t.Output())
+		log.SetLevel(logrus.DebugLevel)
+	}
+	var bus events.Bus
+	cfg := Config{
+		VCH: vch, AuthorizedKey: "ssh-ed25519 AAAA", VSphere: s, Place: place,
+		Datastore: ds, DatastoreName: ds.Name(), DatastoreRef: ds.Reference(), Marks: ds.Path("VIC", vch, "creating"),
+		BootstrapISO: ds.Path("bootstrap.iso"), BootstrapRef: ds.Reference(),
+		Line:   func() (string, error) { return "tcp://10.118.0.10:8080", nil },
+		Images: l.images, Lines: l.guests, Leases: network.NewLeases(state),
+		BootTimeout: 5 * time.Second, EndTimeout: 3 * time.Second,
+		Publish: bus.Publish, Log: logrus.NewEntry(log),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	m, err := New(cfg)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.guests.report(m)
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &engine{Manager: m, lab: l, events: bus.Subscribe(ctx)}
+	e.rec = events.New(events.Config{Feed: s, Folder: place.Folder, Containers: m, Log: cfg.Log})
+	done := make(chan error, 1)
+	go func() { done <- e.rec.Run(ctx) }()
+	e.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			l.t.Errorf("reconciler: %v", err)
+		}
+		m.Close()
+	})
+	l.t.Cleanup(e.stop)
+	wait(l.t, e.rec.Ready())
+	if err := m.CleanUp(ctx); err != nil {
+		l.t.Fatal(err)
+	}
+	return e
+}
+
+func (l *lab) poolName() string {
+	if l.admin.IsVC() {
+		return "DC0_C0/Resources"
+	}
+	return ""
+}
+
+func container(n int) spec.Container {
+	return spec.Container{
+		ID: fmt.Sprintf("%064x", n), Name: fmt.Sprintf("c%d", n), Repo: "busybox",
+		ImageID: "sha256:" + strings.Repeat("ab", 32), Process: spec.Process{Path: "/bin/sh"},
+		Endpoints: []spec.Endpoint{{Network: "bridge"}},
+	}
+}
+
+// files names everything on the datastore, and all VMs.
+func (l *lab) files() string {
+	l.t.Helper()
+	var b strings.Builder
+	var walk func(dir string)
+	walk = func(dir string) {
+		es, err := l.ds.List(context.Background(), l.ds.Path(dir))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, e := range es {
+			p := strings.TrimPrefix(dir+"/"+e.Name, "/")
+			b.WriteString(p + "\n")
+			if e.Dir {
+				walk(p)
+			}
+		}
+	}
+	walk("")
+	vms, err := l.admin.VMs(context.Background(), l.place.Pool)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, v := range vms {
+		b.WriteString("VM " + v.Name + "\n")
+	}
+	return b.String()
+}
+
+// program is what a guest does after its boot.
+type program func(g *line)
+
+// guests stand in for the hypervisor, tether and the concentrator: a VM that is
+// powered on runs its program.
+type guests struct {
+	lab *lab
+
+	mu      sync.Mutex
+	m       *Manager
+	program map[string]program // by container id; default: run until stopped
+	line    map[string]*line
+	changed chan struct{} // closed and renewed when a line comes up
+}
+
+// line is one boot.
+type line struct {
+	g    *guests
+	id   string
+	vm   types.ManagedObjectReference
+	off  chan struct{} // closed when the VM is off
+	over chan struct{} // closed by Drop
+
+	released chan struct{}
+	signals  chan string
+	joined   chan spec.Streams
+	// startErr is what Release gives; pid 7 else.
+	startErr error
+}
+
+func (g *guests) report(m *Manager) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.m = m
+}
+
+func (g *guests) manager() *Manager {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.m
+}
+
+func (g *guests) Reference() types.ManagedObjectReference    { return types.ManagedObjectReference{} }
+func (g *guests) PutObject(*simulator.Context, mo.Reference) {}
+func (g *guests) RemoveObject(*simulator.Context, types.ManagedObjectReference) {
+}
+
+// UpdateObject sees each change of the simulated inventory.
+func (g *guests) UpdateObject(_ *simulator.Context, o mo.Reference, pc []types.PropertyChange) {
+	if o.Reference().Type != "VirtualMachine" {
+		return
+	}
+	for _, c := range pc {
+		state, ok := c.Val.(types.VirtualMachinePowerState)
+		if c.Name != "runtime.powerState" || !ok {
+			continue
+		}
+		if state == types.VirtualMachinePowerStatePoweredOn {
+			go g.on(o.Reference())
+			continue
+		}
+		g.mu.Lock()
+		for _, l := range g.line {
+			if l.vm == o.Reference() {
+				select {
+				case <-l.off:
+				default:
+					close(l.off)
+				}
+			}
+		}
+		g.mu.Unlock()
+	}
+}
+
+func (g *guests) on(vm types.ManagedObjectReference) {
+	v, err := g.lab.admin.VM(context.Background(), vm)
+	if err != nil {
+		return // the lab has ended
+	}
+	id := v.Config[guestinfo.KeyID]
+	l := &line{
+		g: g, id: id, vm: vm, off: make(chan struct{}), over: make(chan struct{}),
+		released: make(chan struct{}), signals: make(chan string, 10), joined: make(chan spec.Streams, 10),
+	}
+	g.mu.Lock()
+	p := g.program[id]
+	g.mu.Unlock()
+	if p == nil {
+		p = service
+	}
+	g.mu.Lock()
+	g.line[id] = l
+	g.mu.Unlock()
+	p(l)
+}
+
+func (g *guests) run(id string, p program) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.program[id] = p
+}
+
+// up makes the line known to the engine.
+func (l *line) up() {
+	l.g.mu.Lock()
+	defer l.g.mu.Unlock()
+	l.up1()
+}
+
+func (l *line) up1() {
+	l.g.line[l.id+" up"] = l
+	close(l.g.changed)
+	l.g.changed = make(chan struct{})
+}
+
+// write sets guestinfo keys as a guest does.
+func (l *line) write(pairs []guestinfo.Pair) {
+	keys := map[string]string{}
+	for _, p := range pairs {
+		keys[p.Key] = p.Value
+	}
+	_ = l.g.lab.admin.Reconfigure(context.Background(), l.vm, types.VirtualMachineConfigSpec{ExtraConfig: vsphere.ExtraConfig(keys)})
+}
+
+// exit ends the process as tether does: guestinfo, line, power-off.
+func (l *line) exit(e spec.ExitStatus) {
+	if e.Stopped.IsZero() {
+		e.Stopped = time.Now().UTC()
+	}
+	l.write(guestinfo.ExitedPairs(l.id, e))
+	if m := l.g.manager(); m != nil {
+		m.OnExited(l.id, e)
+	}
+	_ = l.g.lab.admin.PowerOff(context.Background(), l.vm)
+}
+
+// start starts the process as tether does.
+func (l *line) start() time.Time {
+	at := time.Now().UTC()
+	l.write(guestinfo.StartedPairs(l.id, 7, at))
+	if m := l.g.manager(); m != nil {
+		m.OnStarted(l.id, 7)
+	}
+	return at
+}
+
+// service runs until TERM, which ends it with 0, or KILL.
+func service(l *line) {
+	l.up()
+	at := l.start()
+	for {
+		select {
+		case <-l.off:
+			return
+		case s := <-l.signals:
+			switch s {
+			case "SIGTERM":
+				l.exit(spec.ExitStatus{Started: at})
+				return
+			case "KILL":
+				l.exit(spec.ExitStatus{Started: at, Code: 137, Signal: 9})
+				return
+			}
+		}
+	}
+}
+
+// job runs at once to its end with a code.
+func job(code int) program {
+	return func(l *line) {
+		l.up()
+		at := l.start()
+		l.exit(spec.ExitStatus{Started: at, Code: code})
+	}
+}
+
+// quiet never says anything.
+func quiet(l *line) { <-l.off }
+
+// Session gives the line of a guest that is up.
+func (g *guests) Session(ctx context.Context, id string) (Line, error) {
+	for {
+		g.mu.Lock()
+		l, changed := g.line[id+" up"], g.changed
+		g.mu.Unlock()
+		if l != nil {
+			return l, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (g *guests) Drop(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l := g.line[id+" up"]; l != nil {
+		close(l.over)
+		delete(g.line, id+" up")
+	}
+}
+
+var _ Lines = (*guests)(nil)
+
+func (l *line) Release(ctx context.Context) (int, error) {
+	select {
+	case <-l.released:
+	default:
+		close(l.released)
+	}
+	return 7, l.startErr
+}
+
+// Attach hands the streams to the program, which says when it is over by closing
+// the line.
+func (l *line) Attach(ctx context.Context, s spec.Streams) error {
+	s.Joined()
+	l.joined <- s
+	select {
+	case <-l.over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *line) Exec(_ context.Context, exec string, p spec.Process, s spec.Streams, started func(int)) (spec.ExitStatus, error) {
+	started(8)
+	_, err := fmt.Fprintf(s.Stdout, "%s: %s", exec, p.Path)
+	return spec.ExitStatus{Code: 3}, err
+}
+
+func (l *line) Signal(_ context.Context, exec, s string) error {
+	if exec != "" {
+		return errors.New("signal of exec " + exec + " " + s)
+	}
+	l.signals <- s
+	return nil
+}
+
+func (l *line) Resize(context.Context, string, int, int) error { return nil }
+func (l *line) Done() <-chan struct{}                          { return l.over }
+
+var _ Line = (*line)(nil)
+
+func wait[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(15 * time.Second):
+		t.Fatal("nothing came")
+		panic("unreachable")
+	}
+}
+
+// next gives the next events, in words.
+func (e *engine) next(n int) []string {
+	e.lab.t.Helper()
+	var out []string
+	for range n {
+		ev := wait(e.lab.t, e.events)
+		s := fmt.Sprintf("%s %s", ev.Kind, ev.View.Container.Name)
+		if ev.Kind == spec.EventExited {
+			s += fmt.Sprintf(" %d", ev.View.Status.Exit.Code)
+		}
+		if ev.External {
+			s += " external"
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (e *engine) phase(id string) spec.Phase {
+	v, err := e.Container(id)
+	if err != nil {
+		return phaseGone
+	}
+	return v.Status.Phase
+}

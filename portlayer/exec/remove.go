@@ -1,0 +1,115 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/pkg/vsphere"
+	"github.com/vic-engine/vic/portlayer/vmspec"
+)
+
+// Remove destroys the VM and all that belongs to it alone. A running container
+// is ErrConflict unless force.
+func (m *Manager) Remove(ctx context.Context, id string, force bool) error {
+	c, err := m.find(id)
+	if err != nil {
+		return err
+	}
+	if force {
+		c.interruptStart(errStopped)
+	}
+	if err := hold(ctx, c.op); err != nil {
+		return err
+	}
+	defer letGo(c.op)
+	// Half removed is worse than late.
+	ctx = context.WithoutCancel(ctx)
+	if err := m.off(ctx, c, force); err != nil {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	before, err := c.beginRemove()
+	if err != nil {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	if err := m.destroy(ctx, c.id, c.ref()); err != nil {
+		c.mu.Lock()
+		_ = c.move(evFailed) // from removing this always goes
+		c.mu.Unlock()
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	c.mu.Lock()
+	_ = c.move(evRemoved) // from removing this always goes
+	c.finish(before, false)
+	c.mu.Unlock()
+	m.forget(c)
+	return nil
+}
+
+// off makes sure that the container does not run.
+func (m *Manager) off(ctx context.Context, c *Controller, force bool) error {
+	c.mu.Lock()
+	phase := c.phase
+	if active(phase) && force {
+		_ = c.move(evStop) // from an active phase this always goes
+	}
+	c.mu.Unlock()
+	if !active(phase) {
+		return nil
+	}
+	if !force {
+		return fmt.Errorf("container is %s, stop it before or use force: %w", name(phase), errdefs.ErrConflict)
+	}
+	return m.powerOff(ctx, c)
+}
+
+func (c *Controller) beginRemove() (before spec.Phase, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before = c.phase
+	c.gen++
+	return before, c.move(evRemove)
+}
+
+// destroy removes a VM, what its folder holds, and no disk of others: a disk
+// that is attached goes with the VM, so that those outside the folder are taken
+// out before. A VM or files that are not there are not an error.
+func (m *Manager) destroy(ctx context.Context, id string, ref types.ManagedObjectReference) error {
+	if err := m.destroyVM(ctx, id, ref); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	return m.cfg.Datastore.Delete(ctx, vmspec.Path(m.cfg.DatastoreName, id))
+}
+
+func (m *Manager) destroyVM(ctx context.Context, id string, ref types.ManagedObjectReference) error {
+	if ref.Value == "" {
+		return nil
+	}
+	devices, err := m.cfg.VSphere.Devices(ctx, ref)
+	if err != nil {
+		return err
+	}
+	var detach []types.BaseVirtualDeviceConfigSpec
+	for _, d := range devices {
+		disk, ok := d.(*types.VirtualDisk)
+		if !ok {
+			continue
+		}
+		b, ok := disk.Backing.(types.BaseVirtualDeviceFileBackingInfo)
+		// By name, as vSAN shows folders by UUID; a snapshot's is <id>-000001.vmdk.
+		if ok && !strings.HasPrefix(path.Base(b.GetVirtualDeviceFileBackingInfo().FileName), id) {
+			detach = append(detach, vsphere.Remove(disk))
+		}
+	}
+	if len(detach) > 0 {
+		if err := m.cfg.VSphere.Reconfigure(ctx, ref, types.VirtualMachineConfigSpec{DeviceChange: detach}); err != nil {
+			return fmt.Errorf("detach shared disks: %w", err)
+		}
+	}
+	return m.cfg.VSphere.Destroy(ctx, ref)
+}
