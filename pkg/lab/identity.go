@@ -145,3 +145,13 @@ func randomHex(n int) string {
 	_, _ = rand.Read(b) // never fails
 	return hex.EncodeToString(b)
 }
+
+// ModeOf is the mode of the lab that a state directory belongs to; ModeESXi for
+// a new one.
+func ModeOf(stateDir string) Mode {
+	b, err := os.ReadFile(filepath.Join(stateDir, "mode"))
+	if err != nil {
+		return ModeESXi
+	}
+	return Mode(b)
+}

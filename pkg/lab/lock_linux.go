@@ -16,9 +16,22 @@ func lockDir(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("another lab runs on %s: %w", dir, errdefs.ErrConflict)
 	}
 	return func() { _ = f.Close() }, nil
+}
+
+// Running tells whether a lab runs on a state directory. It only asks for the
+// lock, so that it is in nobody's way.
+func Running(stateDir string) bool {
+	f, err := os.Open(filepath.Join(stateDir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	q := unix.Flock_t{Type: unix.F_WRLCK}
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &q)
+	return err == nil && q.Type != unix.F_UNLCK
 }
