@@ -1,4 +1,4 @@
-package image
+package image_test
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/klauspost/compress/zstd"
+
+	. "github.com/vic-engine/vic/pkg/image"
 )
 
 func TestParseReference(t *testing.T) {

@@ -1,4 +1,4 @@
-package image
+package image_test
 
 import (
 	"bytes"
@@ -21,6 +21,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	. "github.com/vic-engine/vic/pkg/image"
+	"github.com/vic-engine/vic/pkg/image/imagetest"
 )
 
 func noise(n int, seed int64) []byte {
@@ -30,10 +33,10 @@ func noise(n int, seed int64) []byte {
 }
 
 func TestPullKeepsBytesAndSaysDockersWords(t *testing.T) {
-	reg := startRegistry(t)
+	reg := imagetest.Start(t)
 	layers := [][]byte{noise(300<<10, 1), noise(10, 2), noise(70<<10, 3), noise(5, 4)}
-	want, _ := reg.push(t, "team/app", "v1", "linux/amd64", layers...)
-	r, dir, said, err := fetch(t, newClient(t, ClientConfig{}), reg.host()+"/team/app:v1")
+	want, _ := reg.Push(t, "team/app", "v1", "linux/amd64", layers...)
+	r, dir, said, err := fetch(t, newClient(t, ClientConfig{}), reg.Host()+"/team/app:v1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,14 +68,14 @@ func TestPullKeepsBytesAndSaysDockersWords(t *testing.T) {
 }
 
 func TestPullByDigest(t *testing.T) {
-	reg := startRegistry(t)
-	d, _ := reg.push(t, "a", "x", "linux/amd64", []byte("l"))
+	reg := imagetest.Start(t)
+	d, _ := reg.Push(t, "a", "x", "linux/amd64", []byte("l"))
 	c := newClient(t, ClientConfig{})
-	r, err := c.Resolve(context.Background(), parse(t, reg.host()+"/a:ignored@"+d.String()), "", Auth{})
+	r, err := c.Resolve(context.Background(), parse(t, reg.Host()+"/a:ignored@"+d.String()), "", Auth{})
 	if err != nil || r.Digest != d {
 		t.Fatalf("%v, %v", r, err)
 	}
-	reg.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/manifests/") {
 			return false
 		}
@@ -80,24 +83,24 @@ func TestPullByDigest(t *testing.T) {
 		_, _ = w.Write([]byte(`{"config":{}}`))
 		return true
 	})
-	_, err = c.Resolve(context.Background(), parse(t, reg.host()+"/a@"+d.String()), "", Auth{})
+	_, err = c.Resolve(context.Background(), parse(t, reg.Host()+"/a@"+d.String()), "", Auth{})
 	if !errdefs.IsDataLoss(err) || !strings.Contains(err.Error(), d.String()) {
 		t.Errorf("another manifest than asked for: %v", err)
 	}
 }
 
 func TestWrongLayerDigest(t *testing.T) {
-	reg := startRegistry(t)
-	reg.push(t, "a", "latest", "linux/amd64", []byte("first layer"), []byte("other layer"))
+	reg := imagetest.Start(t)
+	reg.Push(t, "a", "latest", "linux/amd64", []byte("first layer"), []byte("other layer"))
 	bad := digest.FromString("other layer")
-	reg.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, bad.String()) {
 			return false
 		}
 		_, _ = w.Write([]byte("OTHER LAYER"))
 		return true
 	})
-	_, dir, _, err := fetch(t, newClient(t, ClientConfig{}), reg.host()+"/a")
+	_, dir, _, err := fetch(t, newClient(t, ClientConfig{}), reg.Host()+"/a")
 	sent := digest.FromString("OTHER LAYER").String()
 	if !errdefs.IsDataLoss(err) || !strings.Contains(err.Error(), "layer "+bad.String()) || !strings.Contains(err.Error(), sent) {
 		t.Errorf("error %v, want one naming %s and %s", err, bad, sent)
@@ -105,7 +108,7 @@ func TestWrongLayerDigest(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, bad.Encoded())); !os.IsNotExist(err) {
 		t.Errorf("the bad layer is kept: %v", err)
 	}
-	if n := len(reg.requests(bad.String())); n != 1 {
+	if n := len(reg.Requests(bad.String())); n != 1 {
 		t.Errorf("asked %d times for bytes that are wrong", n)
 	}
 }
@@ -114,12 +117,12 @@ func TestWrongLayerDigest(t *testing.T) {
 func TestCutConnection(t *testing.T) {
 	for _, ranges := range []bool{true, false} {
 		t.Run(fmt.Sprintf("ranges=%v", ranges), func(t *testing.T) {
-			reg := startRegistry(t)
+			reg := imagetest.Start(t)
 			layer := noise(350<<10, 1)
-			reg.push(t, "a", "latest", "linux/amd64", layer)
+			reg.Push(t, "a", "latest", "linux/amd64", layer)
 			d := digest.FromBytes(layer)
 			n := 0
-			reg.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.HasSuffix(r.URL.Path, d.String()) {
 					return false
 				}
@@ -140,7 +143,7 @@ func TestCutConnection(t *testing.T) {
 				_, _ = w.Write(part)
 				return true
 			})
-			r, dir, _, err := fetch(t, newClient(t, ClientConfig{}), reg.host()+"/a")
+			r, dir, _, err := fetch(t, newClient(t, ClientConfig{}), reg.Host()+"/a")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +151,7 @@ func TestCutConnection(t *testing.T) {
 			if err != nil || !bytes.Equal(b, layer) {
 				t.Errorf("layer differs (%v)", err)
 			}
-			got := reg.requests(d.String())
+			got := reg.Requests(d.String())
 			if ranges && (len(got) != 4 || !strings.HasSuffix(got[3], "bytes=307200-")) || !ranges && len(got) != 3 {
 				t.Errorf("requests %q", got)
 			}
@@ -157,9 +160,9 @@ func TestCutConnection(t *testing.T) {
 }
 
 func TestConnectionThatNeverGetsOn(t *testing.T) {
-	reg := startRegistry(t)
+	reg := imagetest.Start(t)
 	layer := noise(3000, 1)
-	reg.push(t, "a", "latest", "linux/amd64", layer)
+	reg.Push(t, "a", "latest", "linux/amd64", layer)
 	d := digest.FromBytes(layer)
 	release := make(chan struct{})
 	defer close(release)
@@ -175,19 +178,19 @@ func TestConnectionThatNeverGetsOn(t *testing.T) {
 			}
 		},
 	} {
-		reg.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.HasSuffix(r.URL.Path, d.String()) {
 				return false
 			}
 			answer(w, r)
 			return true
 		})
-		before := len(reg.requests(d.String()))
-		_, dir, _, err := fetch(t, newClient(t, ClientConfig{Attempts: 3, Stall: 50 * time.Millisecond}), reg.host()+"/a")
-		if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), reg.host()) || !strings.Contains(err.Error(), d.String()) {
+		before := len(reg.Requests(d.String()))
+		_, dir, _, err := fetch(t, newClient(t, ClientConfig{Attempts: 3, Stall: 50 * time.Millisecond}), reg.Host()+"/a")
+		if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), reg.Host()) || !strings.Contains(err.Error(), d.String()) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if n := len(reg.requests(d.String())) - before; n != 3 {
+		if n := len(reg.Requests(d.String())) - before; n != 3 {
 			t.Errorf("%s: asked %d times", name, n)
 		}
 		if left, _ := os.ReadDir(dir); len(left) != 0 {
@@ -197,31 +200,31 @@ func TestConnectionThatNeverGetsOn(t *testing.T) {
 }
 
 func TestLongerThanAnnounced(t *testing.T) {
-	reg := startRegistry(t)
-	reg.push(t, "a", "latest", "linux/amd64", []byte("short"))
-	reg.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+	reg := imagetest.Start(t)
+	reg.Push(t, "a", "latest", "linux/amd64", []byte("short"))
+	reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, digest.FromString("short").String()) {
 			return false
 		}
 		_, _ = w.Write(noise(1<<20, 1))
 		return true
 	})
-	if _, _, _, err := fetch(t, newClient(t, ClientConfig{}), reg.host()+"/a"); !errdefs.IsDataLoss(err) {
+	if _, _, _, err := fetch(t, newClient(t, ClientConfig{}), reg.Host()+"/a"); !errdefs.IsDataLoss(err) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestCancelledDownload(t *testing.T) {
-	reg := startRegistry(t)
+	reg := imagetest.Start(t)
 	layer := noise(3000, 1)
-	reg.push(t, "a", "latest", "linux/amd64", layer)
+	reg.Push(t, "a", "latest", "linux/amd64", layer)
 	c := newClient(t, ClientConfig{})
-	r, err := c.Resolve(context.Background(), parse(t, reg.host()+"/a"), "", Auth{})
+	r, err := c.Resolve(context.Background(), parse(t, reg.Host()+"/a"), "", Auth{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	reg.misbehave(func(w http.ResponseWriter, req *http.Request) bool {
+	reg.Misbehave(func(w http.ResponseWriter, req *http.Request) bool {
 		w.Header().Set("Content-Length", "3000")
 		w.(http.Flusher).Flush()
 		cancel()
@@ -239,9 +242,9 @@ func TestCancelledDownload(t *testing.T) {
 }
 
 func TestNotThere(t *testing.T) {
-	reg := startRegistry(t)
-	reg.push(t, "library/busybox", "latest", "linux/amd64", []byte("l"))
-	mirrored := newClient(t, ClientConfig{Mirrors: []string{reg.URL}, Dial: dialTo(map[string]string{reg.host(): reg.host()})})
+	reg := imagetest.Start(t)
+	reg.Push(t, "library/busybox", "latest", "linux/amd64", []byte("l"))
+	mirrored := newClient(t, ClientConfig{Mirrors: []string{reg.URL}, Dial: dialTo(map[string]string{reg.Host(): reg.Host()})})
 	direct := newClient(t, ClientConfig{})
 	for _, c := range []struct {
 		client *Client
@@ -250,8 +253,8 @@ func TestNotThere(t *testing.T) {
 	}{
 		{mirrored, "nosuch", "pull access denied for nosuch, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"},
 		{mirrored, "busybox:nosuch", "manifest for busybox:nosuch not found: manifest unknown: "},
-		{direct, reg.host() + "/nosuch:1", "repository " + reg.host() + "/nosuch not found: name unknown: "},
-		{direct, reg.host() + "/library/busybox:2", "manifest for " + reg.host() + "/library/busybox:2 not found: manifest unknown: "},
+		{direct, reg.Host() + "/nosuch:1", "repository " + reg.Host() + "/nosuch not found: name unknown: "},
+		{direct, reg.Host() + "/library/busybox:2", "manifest for " + reg.Host() + "/library/busybox:2 not found: manifest unknown: "},
 	} {
 		_, err := c.client.Resolve(context.Background(), parse(t, c.ref), "", Auth{})
 		if !errdefs.IsNotFound(err) || !strings.HasPrefix(err.Error(), c.want) {
@@ -261,42 +264,42 @@ func TestNotThere(t *testing.T) {
 }
 
 func TestRegistryDown(t *testing.T) {
-	reg := startRegistry(t)
-	host := reg.host()
+	reg := imagetest.Start(t)
+	host := reg.Host()
 	reg.Close()
 	_, err := newClient(t, ClientConfig{}).Resolve(context.Background(), parse(t, host+"/a"), "", Auth{})
 	if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), host) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("%v", err)
 	}
 	noDNS := newClient(t, ClientConfig{Dial: dialTo(nil)})
-	if _, err = noDNS.Resolve(context.Background(), parse(t, "busybox"), "", Auth{}); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), hubHost) {
+	if _, err = noDNS.Resolve(context.Background(), parse(t, "busybox"), "", Auth{}); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "registry-1.docker.io") {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestServerErrorNamesTheRegistry(t *testing.T) {
-	reg := startRegistry(t)
-	reg.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+	reg := imagetest.Start(t)
+	reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/v2/" {
 			return false
 		}
 		w.WriteHeader(http.StatusBadGateway)
 		return true
 	})
-	_, err := newClient(t, ClientConfig{Attempts: 2}).Resolve(context.Background(), parse(t, reg.host()+"/a"), "", Auth{})
-	if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), reg.host()) || !strings.Contains(err.Error(), "502 Bad Gateway") {
+	_, err := newClient(t, ClientConfig{Attempts: 2}).Resolve(context.Background(), parse(t, reg.Host()+"/a"), "", Auth{})
+	if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), reg.Host()) || !strings.Contains(err.Error(), "502 Bad Gateway") {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestMirrorsInOrder(t *testing.T) {
-	empty, full, hub := startRegistry(t), startRegistry(t), startRegistry(t)
-	full.push(t, "library/busybox", "latest", "linux/amd64", []byte("mirror"))
-	hub.push(t, "library/busybox", "latest", "linux/amd64", []byte("hub"))
-	hub.push(t, "library/only", "latest", "linux/amd64", []byte("hub"))
+	empty, full, hub := imagetest.Start(t), imagetest.Start(t), imagetest.Start(t)
+	full.Push(t, "library/busybox", "latest", "linux/amd64", []byte("mirror"))
+	hub.Push(t, "library/busybox", "latest", "linux/amd64", []byte("hub"))
+	hub.Push(t, "library/only", "latest", "linux/amd64", []byte("hub"))
 	c := newClient(t, ClientConfig{
-		Mirrors: []string{empty.URL, full.URL}, Insecure: []string{hubHost},
-		Dial: dialTo(map[string]string{empty.host(): empty.host(), full.host(): full.host(), hubHost + ":80": hub.host()}),
+		Mirrors: []string{empty.URL, full.URL}, Insecure: []string{"registry-1.docker.io"},
+		Dial: dialTo(map[string]string{empty.Host(): empty.Host(), full.Host(): full.Host(), "registry-1.docker.io" + ":80": hub.Host()}),
 	})
 	secret := Auth{Username: "me", Password: "geheim"}
 	for ref, want := range map[string]string{"busybox": "mirror", "only": "hub"} {
@@ -308,29 +311,29 @@ func TestMirrorsInOrder(t *testing.T) {
 			t.Errorf("%s is not from the %s", ref, want)
 		}
 	}
-	if len(empty.requests("/v2/library/busybox/")) == 0 {
+	if len(empty.Requests("/v2/library/busybox/")) == 0 {
 		t.Error("the first mirror was not asked")
 	}
-	if len(hub.requests("GET /v2/library/busybox")) != 0 {
+	if len(hub.Requests("GET /v2/library/busybox")) != 0 {
 		t.Error("Docker Hub was asked for what a mirror has")
 	}
-	if len(empty.auth)+len(full.auth) != 0 {
+	if len(empty.Auth())+len(full.Auth()) != 0 {
 		t.Error("a mirror got credentials")
 	}
-	if len(hub.auth) == 0 {
+	if len(hub.Auth()) == 0 {
 		t.Error("Docker Hub got no credentials")
 	}
 	// Other registries have no mirror.
-	other := startRegistry(t)
+	other := imagetest.Start(t)
 	c2 := newClient(t, ClientConfig{Mirrors: []string{full.URL}})
-	if _, err := c2.Resolve(context.Background(), parse(t, other.host()+"/library/busybox"), "", Auth{}); !errdefs.IsNotFound(err) {
+	if _, err := c2.Resolve(context.Background(), parse(t, other.Host()+"/library/busybox"), "", Auth{}); !errdefs.IsNotFound(err) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestBasicAndTokenAuth(t *testing.T) {
-	reg := startRegistry(t)
-	reg.push(t, "private", "latest", "linux/amd64", []byte("l"))
+	reg := imagetest.Start(t)
+	reg.Push(t, "private", "latest", "linux/amd64", []byte("l"))
 	basic := func(w http.ResponseWriter, r *http.Request) bool {
 		if u, p, ok := r.BasicAuth(); ok && u == "me" && p == "geheim" {
 			return false
@@ -358,41 +361,41 @@ func TestBasicAndTokenAuth(t *testing.T) {
 		return true
 	}
 	c := newClient(t, ClientConfig{})
-	ref := parse(t, reg.host()+"/private")
+	ref := parse(t, reg.Host()+"/private")
 	for name, h := range map[string]func(http.ResponseWriter, *http.Request) bool{"basic": basic, "token": token} {
-		reg.misbehave(h)
+		reg.Misbehave(h)
 		if _, err := c.Resolve(context.Background(), ref, "", Auth{Username: "me", Password: "geheim"}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		_, err := c.Resolve(context.Background(), ref, "", Auth{Username: "me", Password: "wrong"})
-		if !errdefs.IsUnauthorized(err) || strings.Contains(err.Error(), "wrong") || !strings.Contains(err.Error(), reg.host()) {
+		if !errdefs.IsUnauthorized(err) || strings.Contains(err.Error(), "wrong") || !strings.Contains(err.Error(), reg.Host()) {
 			t.Errorf("%s, wrong password: %v", name, err)
 		}
 		_, err = c.Resolve(context.Background(), ref, "", Auth{})
-		if !errdefs.IsNotFound(err) || !strings.HasPrefix(err.Error(), "pull access denied for "+reg.host()+"/private, ") {
+		if !errdefs.IsNotFound(err) || !strings.HasPrefix(err.Error(), "pull access denied for "+reg.Host()+"/private, ") {
 			t.Errorf("%s, nobody: %v", name, err)
 		}
 	}
-	reg.misbehave(token)
+	reg.Misbehave(token)
 	if _, err := c.Resolve(context.Background(), ref, "", Auth{Token: "idtoken"}); err != nil {
 		t.Errorf("identity token: %v", err)
 	}
 }
 
 func TestPlatformFromIndex(t *testing.T) {
-	reg := startRegistry(t)
+	reg := imagetest.Start(t)
 	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
 	index.SchemaVersion = 2
 	for _, p := range []string{"linux/arm64", "linux/amd64", "windows/amd64"} {
-		d, size := reg.push(t, "multi", strings.ReplaceAll(p, "/", "-"), p, []byte(p))
+		d, size := reg.Push(t, "multi", strings.ReplaceAll(p, "/", "-"), p, []byte(p))
 		o, a, _ := strings.Cut(p, "/")
 		index.Manifests = append(index.Manifests, ocispec.Descriptor{
 			MediaType: ocispec.MediaTypeImageManifest, Digest: d, Size: size, Platform: &ocispec.Platform{OS: o, Architecture: a},
 		})
 	}
-	top, _ := reg.manifest(t, "multi", "latest", ocispec.MediaTypeImageIndex, index)
+	top, _ := reg.Manifest(t, "multi", "latest", ocispec.MediaTypeImageIndex, index)
 	c := newClient(t, ClientConfig{})
-	ref := parse(t, reg.host()+"/multi")
+	ref := parse(t, reg.Host()+"/multi")
 	for platform, want := range map[string]string{"": "linux/amd64", "linux/arm64": "linux/arm64", "amd64": "linux/amd64"} {
 		r, err := c.Resolve(context.Background(), ref, platform, Auth{})
 		if err != nil {
@@ -406,7 +409,7 @@ func TestPlatformFromIndex(t *testing.T) {
 	if !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "no matching manifest for linux/riscv64 in the manifest list entries") {
 		t.Errorf("%v", err)
 	}
-	_, err = c.Resolve(context.Background(), parse(t, reg.host()+"/multi:linux-arm64"), "", Auth{})
+	_, err = c.Resolve(context.Background(), parse(t, reg.Host()+"/multi:linux-arm64"), "", Auth{})
 	if !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "its platform (linux/arm64) does not match the specified platform (linux/amd64)") {
 		t.Errorf("%v", err)
 	}
@@ -416,9 +419,9 @@ func TestPlatformFromIndex(t *testing.T) {
 }
 
 func TestPlainHTTPOnlyWhenListed(t *testing.T) {
-	reg := startRegistry(t)
-	reg.push(t, "a", "latest", "linux/amd64", []byte("l"))
-	dial := dialTo(map[string]string{"registry.test:5000": reg.host(), "10.1.2.3:5000": reg.host()})
+	reg := imagetest.Start(t)
+	reg.Push(t, "a", "latest", "linux/amd64", []byte("l"))
+	dial := dialTo(map[string]string{"registry.test:5000": reg.Host(), "10.1.2.3:5000": reg.Host()})
 	for _, host := range []string{"registry.test:5000", "10.1.2.3:5000"} {
 		ref := parse(t, host+"/a")
 		if _, err := newClient(t, ClientConfig{Dial: dial}).Resolve(context.Background(), ref, "", Auth{}); err == nil {
@@ -436,8 +439,8 @@ func TestPlainHTTPOnlyWhenListed(t *testing.T) {
 }
 
 func TestRegistryCA(t *testing.T) {
-	reg := startRegistry(t)
-	reg.push(t, "a", "latest", "linux/amd64", []byte("l"))
+	reg := imagetest.Start(t)
+	reg.Push(t, "a", "latest", "linux/amd64", []byte("l"))
 	tls := httptest.NewTLSServer(reg.Config.Handler) // its certificate is for example.com
 	defer tls.Close()
 	dial := dialTo(map[string]string{"example.com:443": strings.TrimPrefix(tls.URL, "https://")})
@@ -455,23 +458,23 @@ func TestRegistryCA(t *testing.T) {
 }
 
 func TestNotAnImage(t *testing.T) {
-	reg := startRegistry(t)
-	empty := reg.blob(t, "a", []byte("{}"))
+	reg := imagetest.Start(t)
+	empty := reg.Blob(t, "a", []byte("{}"))
 	conf := func(mt string) ocispec.Descriptor {
 		return ocispec.Descriptor{MediaType: mt, Digest: empty, Size: 2}
 	}
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: conf("application/vnd.cncf.helm.config.v1+json")}
 	m.SchemaVersion = 2
-	reg.manifest(t, "a", "helm", ocispec.MediaTypeImageManifest, m)
+	reg.Manifest(t, "a", "helm", ocispec.MediaTypeImageManifest, m)
 	m.Config = conf(ocispec.MediaTypeImageConfig)
-	reg.manifest(t, "a", "empty", ocispec.MediaTypeImageManifest, m)
+	reg.Manifest(t, "a", "empty", ocispec.MediaTypeImageManifest, m)
 	c := newClient(t, ClientConfig{})
 	for _, tag := range []string{"helm", "empty"} {
-		if _, err := c.Resolve(context.Background(), parse(t, reg.host()+"/a:"+tag), "", Auth{}); !errdefs.IsInvalidArgument(err) {
+		if _, err := c.Resolve(context.Background(), parse(t, reg.Host()+"/a:"+tag), "", Auth{}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s: %v", tag, err)
 		}
 	}
-	reg.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/manifests/") {
 			return false
 		}
@@ -479,7 +482,7 @@ func TestNotAnImage(t *testing.T) {
 		fmt.Fprint(w, `{"schemaVersion":1}`)
 		return true
 	})
-	if _, err := c.Resolve(context.Background(), parse(t, reg.host()+"/a:old"), "", Auth{}); !errdefs.IsNotImplemented(err) {
+	if _, err := c.Resolve(context.Background(), parse(t, reg.Host()+"/a:old"), "", Auth{}); !errdefs.IsNotImplemented(err) {
 		t.Errorf("schema 1: %v", err)
 	}
 }
