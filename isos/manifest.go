@@ -26,6 +26,8 @@ type Module struct {
 	// module is loaded at boot only where such a device is present. Empty
 	// means always.
 	Device string
+	// Options are the module's parameters, "name=value" separated by blanks.
+	Options string
 	// Late modules are loaded after everything that a process waits for.
 	Late bool
 }
@@ -56,12 +58,18 @@ const (
 	deviceVMXNET = "pci:v000015ADd000007B0"
 )
 
+// onlyLUN0 keeps the kernel from asking disks for their logical units
+// (BLIST_NOLUN of include/scsi/scsi_devinfo.h): virtual disks have one, and
+// QEMU's PVSCSI fails the question, which is repeated for 150 ms for each disk.
+const onlyLUN0 = "default_dev_flags=1"
+
 // bootModules is what every VM of ours needs, the way to its configuration
 // first. ext4, af_packet and the 8250 UARTs are built into the kernel.
 func bootModules() []Module {
 	return []Module{
 		{Name: "virtio_pci", Device: deviceVirtio},
 		{Name: "virtio_console", Device: deviceVirtio},
+		{Name: "scsi_mod", Device: devicePVSCSI, Options: onlyLUN0},
 		{Name: "vmw_pvscsi", Device: devicePVSCSI},
 		{Name: "sd_mod", Device: devicePVSCSI},
 		{Name: "vmxnet3", Device: deviceVMXNET},
@@ -79,7 +87,7 @@ func dirs(names ...string) []File {
 // quiet is the part of the command line that both images share: no banner
 // of the kernel's drivers, but every line that PID 1 writes to /dev/kmsg; an
 // oops ends the VM instead of leaving it half alive.
-const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.trust_cpu=on tsc=reliable no_timer_check cryptomgr.notests audit=0"
+const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.trust_cpu=on tsc=reliable no_timer_check cryptomgr.notests audit=0 rcupdate.rcu_expedited=1"
 
 // Bootstrap is the image that containerVMs boot.
 func Bootstrap() Manifest {

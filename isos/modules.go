@@ -167,10 +167,13 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 				order[n].Device = ""
 			}
 			order[n].Late = order[n].Late && m.Late
+			if m.Options != "" {
+				order[n].Options = m.Options
+			}
 			return nil
 		}
 		at[name] = len(order)
-		order = append(order, loadItem{Module: Module{Name: name, Device: m.Device, Late: m.Late}, Info: i})
+		order = append(order, loadItem{Module: Module{Name: name, Device: m.Device, Options: m.Options, Late: m.Late}, Info: i})
 		return nil
 	}
 	for _, m := range want {
@@ -182,8 +185,8 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 }
 
 // loadList is the text of LoadListPath: a line for each module in load order,
-// "file when device", where when is now or late and device is - or the
-// beginning of a modalias.
+// "file when device options", where when is now or late and device is - or the
+// beginning of a modalias; options, if any, take the rest of the line.
 func loadList(order []loadItem) string {
 	var b strings.Builder
 	for _, m := range order {
@@ -194,7 +197,8 @@ func loadList(order []loadItem) string {
 		if dev == "" {
 			dev = "-"
 		}
-		fmt.Fprintf(&b, "%s.ko %s %s\n", m.Name, when, dev)
+		line := fmt.Sprintf("%s.ko %s %s %s", m.Name, when, dev, m.Options)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
 }

@@ -28,14 +28,14 @@ func PCIModaliases() ([]string, error) {
 	return list, nil
 }
 
-// LoadModule loads one module file. One that is loaded already is fine.
-func LoadModule(file string) error {
+// LoadModule loads one module file with its parameters. One that is loaded already is fine.
+func LoadModule(file, options string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("load module: %w", err)
 	}
 	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := unix.FinitModule(int(f.Fd()), options, 0); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("load module %s: %w", file, err)
 	}
 	return nil
@@ -68,7 +68,7 @@ func LoadModules(dir string, late bool) ([]Loaded, error) {
 	for _, m := range Wanted(list, late, devices) {
 		begin := time.Now()
 		file := filepath.Join(dir, m.File)
-		errs = append(errs, LoadModule(file))
+		errs = append(errs, LoadModule(file, m.Options))
 		done = append(done, Loaded{m.File, time.Since(begin)})
 	}
 	for _, m := range list {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -149,29 +150,76 @@ func BindReadOnly(p string) error {
 	return nil
 }
 
-// BindFile mounts the file from over the file to, which is made when it is not
-// there.
-func BindFile(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return fmt.Errorf("bind %s: %w", to, err)
+// BindInRoot mounts the file from over dir/name inside root. The file is made
+// when it is not there; a link in its place is replaced, since it may lead
+// anywhere.
+func BindInRoot(from, root, dir, name string) error {
+	folder, err := MakeInRoot(root, dir)
+	if err != nil {
+		return err
 	}
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
-	if err != nil && !errors.Is(err, unix.ELOOP) {
-		return fmt.Errorf("bind %s: %w", to, err)
-	}
-	if err == nil {
-		f.Close()
-	}
-	if errors.Is(err, unix.ELOOP) { // an image may have a link here, which leads out of its root
+	to := filepath.Join(folder, name)
+	st, err := os.Lstat(to)
+	if err == nil && !st.Mode().IsRegular() {
 		if err := os.Remove(to); err != nil {
 			return fmt.Errorf("bind %s: %w", to, err)
 		}
-		if err := os.WriteFile(to, nil, 0o644); err != nil {
-			return fmt.Errorf("bind %s: %w", to, err)
-		}
+		err = os.ErrNotExist
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = os.WriteFile(to, nil, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("bind %s: %w", to, err)
 	}
 	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %s on %s: %w", from, to, err)
 	}
 	return nil
+}
+
+// MakeInRoot makes the folder path inside root, following links as a process
+// whose root that is would, and gives where it is for us.
+func MakeInRoot(root, path string) (string, error) {
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", root, err)
+	}
+	defer func() { unix.Close(fd) }()
+	top := fd
+	parts := strings.Split(strings.Trim(filepath.Clean("/"+path), "/"), "/")
+	done := "."
+	cur, err := openInRoot(top, done)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", root, err)
+	}
+	defer func() { unix.Close(cur) }()
+	for _, p := range parts {
+		if p == "" {
+			continue
+		}
+		done = filepath.Join(done, p)
+		next, err := openInRoot(top, done)
+		if errors.Is(err, unix.ENOENT) {
+			if err := unix.Mkdirat(cur, p, 0o755); err != nil {
+				return "", fmt.Errorf("make /%s: %w", done, err)
+			}
+			next, err = openInRoot(top, done)
+		}
+		if err != nil {
+			return "", fmt.Errorf("make /%s: %w", done, err)
+		}
+		unix.Close(cur)
+		cur = next
+	}
+	where, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", cur))
+	if err != nil {
+		return "", fmt.Errorf("make /%s: %w", done, err)
+	}
+	return where, nil
+}
+
+func openInRoot(root int, path string) (int, error) {
+	return unix.Openat2(root, path, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 }
