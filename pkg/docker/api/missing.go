@@ -22,7 +22,7 @@ func (s *server) missingRoutes() []route {
 			out = append(out, route{method, path, notSupported(what)})
 		}
 	}
-	add("building images (build)", "POST /build", "POST /build/prune", "POST /build/cancel")
+	add("building images (build)", "POST /build", "POST /build/cancel")
 	add("BuildKit inside the engine: use a docker-container builder", "POST /grpc", "POST /session")
 	add("checkpoints", "GET /containers/{name:.*}/checkpoints", "POST /containers/{name:.*}/checkpoints",
 		"DELETE /containers/{name}/checkpoints/{checkpoint}")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
-	"time"
 
 	"github.com/vic-engine/vic/pkg/spec"
 
@@ -57,7 +56,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions, open f
 		if o.Logs {
 			e.sendLogs(ctx, v, o, s)
 		}
-		e.containerEvent(v, "attach", time.Time{}, nil)
+		e.containerEvent(v, "attach", nil)
 		return nil
 	}
 	return e.attachStream(ctx, v, o, keys, open)
@@ -82,7 +81,10 @@ func (e *Engine) attachStream(ctx context.Context, v spec.View, o AttachOptions,
 		if o.Logs {
 			e.sendLogs(ctx, v, o, g.streams)
 		}
-		e.containerEvent(v, "attach", time.Time{}, nil)
+		e.containerEvent(v, "attach", nil)
+		if ss.Stdin == nil && g.streams.Stdin != nil {
+			go watchClient(g.streams.Stdin, cancel)
+		}
 		close(g.ready)
 	}
 	if o.Stdin && p.OpenStdin {
@@ -107,12 +109,21 @@ func (e *Engine) attachStream(ctx context.Context, v spec.View, o AttachOptions,
 	if openErr != nil {
 		return openErr
 	}
-	if detached.Load() {
-		e.containerEvent(v, "detach", time.Time{}, nil)
+	if now, gone := e.pl.Container(v.Container.ID); gone == nil && isRunning(now) && (detached.Load() || ctx.Err() != nil) {
+		e.containerEvent(v, "detach", nil)
 	} else if err != nil && ctx.Err() == nil {
 		e.log.WithField(spec.FieldContainer, v.Container.ID).WithError(err).Debug("attach ended")
 	}
 	return nil
+}
+
+// watchClient reads what a client without stdin sends, only to learn that it
+// is gone. A clean end means nothing: clients half-close at once. It ends when
+// the caller of Attach closes the connection.
+func watchClient(r io.Reader, leave func()) {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		leave()
+	}
 }
 
 // sendLogs writes the kept output to the client. A failure is logged: the

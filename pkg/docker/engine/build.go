@@ -89,7 +89,7 @@ func resources(h *HostConfig, mhz int64) (spec.Resources, []string, error) {
 		}
 		res.MemoryMB = roundUp(h.Memory, memoryStepMB*mib) / mib
 		if res.MemoryMB < spec.MinMemoryMB {
-			warnings = append(warnings, fmt.Sprintf("WARNING: memory raised to %d MiB, the least that a containerVM runs with", spec.MinMemoryMB))
+			warnings = append(warnings, fmt.Sprintf("memory raised to %d MiB, the least that a containerVM runs with", spec.MinMemoryMB))
 			res.MemoryMB = spec.MinMemoryMB
 		}
 	}
@@ -118,7 +118,7 @@ func resources(h *HostConfig, mhz int64) (spec.Resources, []string, error) {
 		if mhz > 0 {
 			res.CPULimitMHz = int64(math.Ceil(cpus * float64(mhz)))
 		} else {
-			warnings = append(warnings, fmt.Sprintf("WARNING: the speed of the host's CPUs is not known: rounded up to %d CPUs", whole))
+			warnings = append(warnings, fmt.Sprintf("the speed of the host's CPUs is not known: rounded up to %d CPUs", whole))
 		}
 	}
 	return res, warnings, nil

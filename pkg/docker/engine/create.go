@@ -134,14 +134,14 @@ func imageWarnings(r *Request, ic dockerspec.DockerOCIImageConfig) []string {
 			paths = append(paths, p)
 		}
 		sort.Strings(paths)
-		out = append(out, "WARNING: this version has no volumes: "+strings.Join(paths, ", ")+" of the image is kept on the container's own disk")
+		out = append(out, "this version has no volumes: "+strings.Join(paths, ", ")+" of the image is kept on the container's own disk")
 	}
 	h := ic.Healthcheck
 	if r.Config.Healthcheck == nil && h != nil && !(len(h.Test) == 1 && h.Test[0] == "NONE") && len(h.Test) > 0 {
-		out = append(out, "WARNING: this version has no health monitoring: the image's health check is kept but not run")
+		out = append(out, "this version has no health monitoring: the image's health check is kept but not run")
 	}
 	if lc, _ := r.fields["HostConfig.LogConfig"].(map[string]any); lc != nil && isSet(lc["Config"]) {
-		out = append(out, "WARNING: log options have no effect: output is kept whole on the datastore")
+		out = append(out, "log options have no effect: output is kept whole on the datastore")
 	}
 	return out
 }

@@ -53,8 +53,11 @@ type Engine struct {
 	born   time.Time
 
 	// done is closed when Run ends; it ends what detach started.
-	done chan struct{}
-	jobs sync.WaitGroup // goroutines that Run waits for
+	done  chan struct{}
+	ready chan struct{} // closed when Run follows the port layer
+	// posted brings events of the API's own paths to follow.
+	posted chan Event
+	jobs   sync.WaitGroup // goroutines that Run waits for
 
 	// mu guards all below. It is never held across a call to the port layer.
 	mu       sync.Mutex
@@ -112,6 +115,8 @@ func New(cfg Config) (*Engine, error) {
 		events:   newEventLog(cfg.History, cfg.EventBuffer),
 		born:     cfg.Clock.Now(),
 		done:     make(chan struct{}),
+		ready:    make(chan struct{}),
+		posted:   make(chan Event),
 		reserved: map[string]string{},
 		tracked:  map[string]*tracked{},
 		waiters:  map[string][]*waiter{},
@@ -119,6 +124,10 @@ func New(cfg Config) (*Engine, error) {
 		execs:    map[string]*execution{},
 	}, nil
 }
+
+// Ready is closed when Run follows the port layer. What is started before that
+// may end unseen, so serve the API after it.
+func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
 // resubscribePause keeps a port layer that closes subscriptions at once from
 // turning Run into a busy loop.
@@ -144,9 +153,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	for first := true; ; first = false {
 		sub := e.pl.Subscribe(ctx)
 		e.resync(ctx, first)
-		for ev := range sub {
-			e.handle(ctx, ev)
+		if first {
+			close(e.ready)
 		}
+		e.follow(ctx, sub)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -156,6 +166,35 @@ func (e *Engine) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-e.clock.After(resubscribePause):
+		}
+	}
+}
+
+// follow handles events until the subscription is closed. Events of the API's
+// own paths come after the port layer's that were there before them, so that
+// no "kill" is seen before its "create".
+func (e *Engine) follow(ctx context.Context, sub <-chan spec.Event) {
+	for {
+		select {
+		case ev, ok := <-sub:
+			if !ok {
+				return
+			}
+			e.handle(ctx, ev)
+		case own := <-e.posted:
+			for pending := true; pending; {
+				select {
+				case ev, ok := <-sub:
+					if !ok {
+						e.events.add(own)
+						return
+					}
+					e.handle(ctx, ev)
+				default:
+					pending = false
+				}
+			}
+			e.events.add(own)
 		}
 	}
 }
@@ -207,23 +246,23 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 	log := e.log.WithField(spec.FieldContainer, ev.ID)
 	switch ev.Kind {
 	case spec.EventCreated:
-		e.containerEvent(ev.View, "create", ev.Time, nil)
+		e.recordEvent(ev.View, "create", ev.Time, nil)
 	case spec.EventStarted:
 		e.mu.Lock()
 		t := e.track(ev.ID)
 		t.restarting = false
 		t.giveUp = nil
 		e.mu.Unlock()
-		e.containerEvent(ev.View, "start", ev.Time, nil)
+		e.recordEvent(ev.View, "start", ev.Time, nil)
 	case spec.EventExited:
 		e.exited(ctx, ev.View, ev.Time, true)
 	case spec.EventRenamed:
-		e.containerEvent(ev.View, "rename", ev.Time, map[string]string{"oldName": "/" + ev.OldName})
+		e.recordEvent(ev.View, "rename", ev.Time, map[string]string{"oldName": "/" + ev.OldName})
 	case spec.EventOOM:
-		e.containerEvent(ev.View, "oom", ev.Time, nil)
+		e.recordEvent(ev.View, "oom", ev.Time, nil)
 	case spec.EventRemoved:
 		e.forget(ev.View)
-		e.containerEvent(ev.View, "destroy", ev.Time, nil)
+		e.recordEvent(ev.View, "destroy", ev.Time, nil)
 		log.Info("container removed")
 	default:
 		log.WithField("kind", ev.Kind).Debug("port layer event of unknown kind")
@@ -319,7 +358,7 @@ func (e *Engine) exited(ctx context.Context, v spec.View, at time.Time, event bo
 	e.mu.Unlock()
 
 	if ran && event {
-		e.containerEvent(v, "die", at, dieAttributes(v))
+		e.recordEvent(v, "die", at, dieAttributes(v))
 	}
 	e.endExecs(id)
 	e.answerExit(id, exit, restart)

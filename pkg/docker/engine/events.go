@@ -183,8 +183,29 @@ func repository(ref string) string {
 	return reference.FamiliarName(n)
 }
 
-// containerEvent records an event of a container.
-func (e *Engine) containerEvent(v spec.View, action string, at time.Time, more map[string]string) {
+// containerEvent reports what an API call did to a container, after what the
+// port layer has reported so far.
+func (e *Engine) containerEvent(v spec.View, action string, more map[string]string) {
+	ev := e.newEvent(v, action, time.Time{}, more)
+	select {
+	case <-e.ready:
+	default:
+		e.events.add(ev)
+		return
+	}
+	select {
+	case e.posted <- ev:
+	case <-e.done:
+		e.events.add(ev)
+	}
+}
+
+// recordEvent records an event of the port layer. Called only from Run.
+func (e *Engine) recordEvent(v spec.View, action string, at time.Time, more map[string]string) {
+	e.events.add(e.newEvent(v, action, at, more))
+}
+
+func (e *Engine) newEvent(v spec.View, action string, at time.Time, more map[string]string) Event {
 	attr := make(map[string]string, len(v.Container.Labels)+len(more)+2)
 	for k, val := range v.Container.Labels {
 		attr[k] = val
@@ -197,7 +218,7 @@ func (e *Engine) containerEvent(v spec.View, action string, at time.Time, more m
 	if at.IsZero() {
 		at = e.clock.Now()
 	}
-	e.events.add(Event{Type: "container", Action: action, ID: v.Container.ID, Attributes: attr, Time: at})
+	return Event{Type: "container", Action: action, ID: v.Container.ID, Attributes: attr, Time: at}
 }
 
 func (e *Engine) imageEvent(action, id, name string) {

@@ -91,7 +91,7 @@ func (e *Engine) ExecCreate(ref string, o ExecOptions) (string, error) {
 	}
 	e.execs[x.id] = x
 	e.mu.Unlock()
-	e.containerEvent(v, execAction("exec_create", o.Cmd[0], o.Cmd[1:]), time.Time{}, map[string]string{"execID": x.id})
+	e.containerEvent(v, execAction("exec_create", o.Cmd[0], o.Cmd[1:]), map[string]string{"execID": x.id})
 	return x.id, nil
 }
 
@@ -174,7 +174,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, s Streams, rows, cols
 	x.running = true
 	e.mu.Unlock()
 	o := x.options
-	e.containerEvent(v, execAction("exec_start", o.Cmd[0], o.Cmd[1:]), time.Time{}, map[string]string{"execID": id})
+	e.containerEvent(v, execAction("exec_start", o.Cmd[0], o.Cmd[1:]), map[string]string{"execID": id})
 
 	p := e.execProcess(v, o)
 	if rows > 0 && cols > 0 {
@@ -212,7 +212,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, s Streams, rows, cols
 	case err := <-result:
 		return err
 	case <-j.left:
-		e.containerEvent(v, "exec_detach", time.Time{}, map[string]string{"execID": id})
+		e.containerEvent(v, "exec_detach", map[string]string{"execID": id})
 		return nil
 	}
 }
@@ -236,7 +236,7 @@ func (e *Engine) execEnded(v spec.View, x *execution, st spec.ExitStatus, err er
 	x.exitCode = &code
 	e.mu.Unlock()
 	x.markStarted()
-	e.containerEvent(v, "exec_die", time.Time{}, map[string]string{"execID": x.id, "exitCode": strconv.Itoa(code)})
+	e.containerEvent(v, "exec_die", map[string]string{"execID": x.id, "exitCode": strconv.Itoa(code)})
 	return err
 }
 

@@ -124,7 +124,7 @@ func (e *Engine) Stop(ctx context.Context, ref string, o StopOptions) error {
 	if err := e.stop(ctx, v, o); err != nil {
 		return fmt.Errorf("cannot stop container: %s: %w", ref, err)
 	}
-	e.containerEvent(v, "stop", time.Time{}, nil)
+	e.containerEvent(v, "stop", nil)
 	return nil
 }
 
@@ -156,7 +156,7 @@ func (e *Engine) stop(ctx context.Context, v spec.View, o StopOptions) error {
 	if shown == "" {
 		shown = s.Config.StopSignal
 	}
-	e.containerEvent(v, "kill", time.Time{}, map[string]string{"signal": signalNumber(shown)})
+	e.containerEvent(v, "kill", map[string]string{"signal": signalNumber(shown)})
 	w := e.register(id, WaitNextExit)
 	defer e.unregister(id, w)
 	if err := e.pl.Stop(ctx, id, sig, time.Duration(seconds)*time.Second); err != nil {
@@ -235,7 +235,7 @@ func (e *Engine) Kill(ctx context.Context, ref, raw string) error {
 	if own, err := parseSignal(stop); sig == "SIGKILL" || (err == nil && own == sig) {
 		e.markStopped(ctx, v)
 	}
-	e.containerEvent(v, "kill", time.Time{}, map[string]string{"signal": signalNumber(sig)})
+	e.containerEvent(v, "kill", map[string]string{"signal": signalNumber(sig)})
 	w := e.register(id, WaitNextExit)
 	defer e.unregister(id, w)
 	if err := e.pl.Signal(ctx, id, sig); err != nil {
@@ -270,7 +270,7 @@ func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 	if err := e.Start(ctx, id); err != nil && !errdefs.IsNotModified(err) {
 		return fmt.Errorf("Cannot restart container %s: %w", ref, err) //nolint:staticcheck // Docker's words
 	}
-	e.containerEvent(v, "restart", time.Time{}, nil)
+	e.containerEvent(v, "restart", nil)
 	return nil
 }
 
@@ -318,6 +318,6 @@ func (e *Engine) Resize(ctx context.Context, ref string, rows, cols int) error {
 	if err := e.pl.Resize(ctx, v.Container.ID, "", rows, cols); err != nil {
 		return err
 	}
-	e.containerEvent(v, "resize", time.Time{}, map[string]string{"height": strconv.Itoa(rows), "width": strconv.Itoa(cols)})
+	e.containerEvent(v, "resize", map[string]string{"height": strconv.Itoa(rows), "width": strconv.Itoa(cols)})
 	return nil
 }

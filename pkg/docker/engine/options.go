@@ -160,7 +160,7 @@ func checkOptions(fields map[string]any) (warnings []string, err error) {
 		}
 		switch o.How {
 		case Warned:
-			warnings = append(warnings, "WARNING: "+o.Why+" ("+shortField(o.Field)+")")
+			warnings = append(warnings, o.Why+" ("+shortField(o.Field)+")")
 		case Refused:
 			refused = append(refused, notImplemented("not supported: %s", o.Why))
 		}
