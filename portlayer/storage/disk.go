@@ -74,7 +74,18 @@ type builder struct {
 	layers []image.Layer
 	// fetched are the sizes of the blobs that are in the spool.
 	fetched map[digest.Digest]int64
-	say     func(spec.Progress)
+	// fresh are the layers that progress is told of: those that were fetched.
+	fresh map[digest.Digest]bool
+	say   func(spec.Progress)
+	// raw is the size of the filesystem in bytes.
+	raw int64
+}
+
+// tell reports on the layer, if it is a fresh one.
+func (b *builder) tell(l image.Layer, status string, current, total int64) {
+	if b.fresh[l.Digest] {
+		b.say(spec.Progress{ID: l.ShortID(), Status: status, Current: current, Total: total})
+	}
 }
 
 // build makes the disk and puts it in the image's folder, which it makes too.
@@ -131,7 +142,7 @@ func (b *builder) unpack(ctx context.Context) error {
 		}
 		// The last one is complete when the disk is.
 		if i < len(b.layers)-1 {
-			b.say(spec.Progress{ID: l.ShortID(), Status: "Pull complete"})
+			b.tell(l, "Pull complete", 0, 0)
 		}
 	}
 	return nil
@@ -143,7 +154,7 @@ func (b *builder) unpackOne(ctx context.Context, l image.Layer) error {
 		return err
 	}
 	defer packed.Close() // only read
-	counted := &progressReader{ctx: ctx, r: packed, say: b.say, p: spec.Progress{ID: l.ShortID(), Status: "Extracting", Total: total}}
+	counted := &progressReader{ctx: ctx, r: packed, say: func(n int64) { b.tell(l, "Extracting", n, total) }}
 	counted.report()
 	plain, err := image.Decompress(counted)
 	if err != nil {
@@ -215,13 +226,12 @@ func (b *builder) writeRaw(ctx context.Context, tree *layers.Tree) (int64, error
 		return 0, fmt.Errorf("spool: %w", err)
 	}
 	defer f.Close() // closed by name below when it matters
-	last := b.layers[len(b.layers)-1:]
 	total := tree.Usage().Bytes
 	var shown time.Time
 	n, err := ext4.WriteImage(ctx, f, tree, func(done int64) {
-		if now := time.Now(); len(last) == 1 && now.Sub(shown) > progressEvery {
+		if now := time.Now(); len(b.layers) > 0 && now.Sub(shown) > progressEvery {
 			shown = now
-			b.say(spec.Progress{ID: last[0].ShortID(), Status: "Extracting", Current: done, Total: total})
+			b.tell(b.layers[len(b.layers)-1], "Extracting", done, total)
 		}
 	})
 	if err != nil {
@@ -231,6 +241,7 @@ func (b *builder) writeRaw(ctx context.Context, tree *layers.Tree) (int64, error
 		return 0, fmt.Errorf("spool: %w", err)
 	}
 	b.sp.left += need - n
+	b.raw = n
 	return vmdk.Capacity(n), b.dropTars()
 }
 
@@ -266,7 +277,7 @@ func (b *builder) pack(ctx context.Context, hex string, capacity int64) (int64, 
 	if err != nil {
 		return 0, err
 	}
-	return n, b.sp.remove(rawName, capacity)
+	return n, b.sp.remove(rawName, b.raw)
 }
 
 // packFile writes raw as a VMDK into the spool.
@@ -333,8 +344,8 @@ const progressEvery = 100 * time.Millisecond
 type progressReader struct {
 	ctx  context.Context
 	r    io.Reader
-	say  func(spec.Progress)
-	p    spec.Progress
+	say  func(n int64)
+	n    int64
 	last time.Time
 }
 
@@ -343,7 +354,7 @@ func (r *progressReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.r.Read(p)
-	r.p.Current += int64(n)
+	r.n += int64(n)
 	if now := time.Now(); now.Sub(r.last) > progressEvery {
 		r.last = now
 		r.report()
@@ -351,4 +362,4 @@ func (r *progressReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (r *progressReader) report() { r.say(r.p) }
+func (r *progressReader) report() { r.say(r.n) }

@@ -33,20 +33,15 @@ func (s *Images) Pull(ctx context.Context, ref string, o spec.PullOptions) (spec
 		if err != nil {
 			return spec.Image{}, false, err
 		}
-		fresh, err := s.pull(ctx, remote, say)
-		if err != nil {
-			return spec.Image{}, false, err
-		}
-		img, err := s.Resolve(remote.ID())
-		return img, fresh, err
+		return s.pull(ctx, remote, say)
 	})
 }
 
 // pull brings a resolved image into the store and names it.
-func (s *Images) pull(ctx context.Context, remote *image.Remote, say func(spec.Progress)) (fresh bool, err error) {
+func (s *Images) pull(ctx context.Context, remote *image.Remote, say func(spec.Progress)) (img spec.Image, fresh bool, err error) {
 	unlock, err := s.work.lock(ctx, "image:"+remote.ID())
 	if err != nil {
-		return false, err
+		return img, false, err
 	}
 	defer unlock()
 	r := newRecord(remote)
@@ -68,19 +63,21 @@ func (s *Images) pull(ctx context.Context, remote *image.Remote, say func(spec.P
 	disk := false
 	if old != nil {
 		if disk, err = s.diskThere(ctx, s.at.disk(r.ID.Encoded())); err != nil {
-			return false, err
+			return img, false, err
 		}
 	}
 	if !disk || !s.hasAll(r.digests()) {
 		if err := s.adopt(ctx, remote, r, old, disk, &u, say); err != nil {
-			return false, err
+			return img, false, err
 		}
 	}
 	if err := s.rename(ctx, func(n names) names { return n.with(r.ID, add...) }); err != nil {
-		return false, err
+		return img, false, err
 	}
 	u.success()
-	return fresh, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view(s.records[r.ID]), fresh, nil
 }
 
 // adopt fetches what is missing, makes the disk unless it is there, and writes
@@ -92,7 +89,7 @@ func (s *Images) adopt(ctx context.Context, remote *image.Remote, r, old *record
 	}
 	defer func() { err = errors.Join(sp.explain(err), sp.close()) }()
 
-	b := &builder{s: s, sp: sp, layers: remote.Layers, say: say, fetched: map[digest.Digest]int64{}}
+	b := &builder{s: s, sp: sp, layers: remote.Layers, say: say, fetched: map[digest.Digest]int64{}, fresh: map[digest.Digest]bool{}}
 	if err := s.fetch(ctx, remote, b); err != nil {
 		return err
 	}
@@ -110,7 +107,9 @@ func (s *Images) adopt(ctx context.Context, remote *image.Remote, r, old *record
 		if err != nil {
 			return err
 		}
-		u.add(func(ctx context.Context) error { return s.removeUnlessKept(ctx, hex) })
+		if old == nil {
+			u.add(func(ctx context.Context) error { return s.removeFolder(ctx, hex) })
+		}
 		for i := range r.Layers {
 			r.Layers[i].Files = files[i]
 		}
@@ -122,7 +121,7 @@ func (s *Images) adopt(ctx context.Context, remote *image.Remote, r, old *record
 		}
 	}
 	if n := len(remote.Layers); n > 0 {
-		say(spec.Progress{ID: remote.Layers[n-1].ShortID(), Status: "Pull complete"})
+		b.tell(remote.Layers[n-1], "Pull complete", 0, 0)
 	}
 	return nil
 }
@@ -145,15 +144,14 @@ func (s *Images) fetch(ctx context.Context, remote *image.Remote, b *builder) er
 
 	var missing []image.Layer
 	var need int64
-	asked := map[digest.Digest]bool{}
 	for _, l := range remote.Layers {
 		if s.has(l.Digest) {
 			b.say(spec.Progress{ID: l.ShortID(), Status: "Already exists"})
 			continue
 		}
 		b.say(spec.Progress{ID: l.ShortID(), Status: "Pulling fs layer"})
-		if !asked[l.Digest] {
-			asked[l.Digest] = true
+		if !b.fresh[l.Digest] {
+			b.fresh[l.Digest] = true
 			missing = append(missing, l)
 			need += l.Size
 		}
