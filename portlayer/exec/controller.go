@@ -38,6 +38,8 @@ type Controller struct {
 	gen uint64
 	// run is the current run, or the one to come.
 	run *run
+	// wanted is the name that an Update under way gives it.
+	wanted string
 	// interrupt ends a start under way.
 	interrupt context.CancelCauseFunc
 	// dropped is closed when the line of the run before is forgotten.
@@ -53,6 +55,8 @@ type run struct {
 	exit    spec.ExitStatus
 	// on: the VM was on in this run, so that off is its end.
 	on bool
+	// early: the VM was seen off when it was not known yet that it was on.
+	early bool
 	// report is what the guest said on its line of the end.
 	report *spec.ExitStatus
 	// before is what guestinfo says of the run before: until it says something

@@ -19,6 +19,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/logframe"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
 	"github.com/vic-engine/vic/portlayer/events"
@@ -155,7 +156,7 @@ func (l *lab) boot(change ...func(*Config)) *engine {
 		BootstrapISO: ds.Path("bootstrap.iso"), BootstrapRef: ds.Reference(),
 		Line:   func() (string, error) { return "tcp://10.118.0.10:8080", nil },
 		Images: l.images, Lines: l.guests, Leases: network.NewLeases(state),
-		BootTimeout: 5 * time.Second, EndTimeout: 3 * time.Second,
+		BootTimeout: 5 * time.Second, EndTimeout: time.Second,
 		Publish: bus.Publish, Log: logrus.NewEntry(log),
 	}
 	for _, c := range change {
@@ -256,6 +257,9 @@ type line struct {
 	released chan struct{}
 	signals  chan string
 	joined   chan spec.Streams
+	// frames are live output, following gets the positions that readers ask for.
+	frames    chan logframe.Frame
+	following chan logframe.Position
 	// startErr is what Release gives; pid 7 else.
 	startErr error
 }
@@ -314,6 +318,7 @@ func (g *guests) on(vm types.ManagedObjectReference) {
 	l := &line{
 		g: g, id: id, vm: vm, off: make(chan struct{}), over: make(chan struct{}),
 		released: make(chan struct{}), signals: make(chan string, 10), joined: make(chan spec.Streams, 10),
+		frames: make(chan logframe.Frame), following: make(chan logframe.Position, 10),
 	}
 	g.mu.Lock()
 	p := g.program[id]
@@ -475,7 +480,23 @@ func (l *line) Signal(_ context.Context, exec, s string) error {
 }
 
 func (l *line) Resize(context.Context, string, int, int) error { return nil }
-func (l *line) Done() <-chan struct{}                          { return l.over }
+
+// Follow gives what the program puts out, and ends with the line.
+func (l *line) Follow(ctx context.Context, after logframe.Position, each func(logframe.Frame) error) error {
+	l.following <- after
+	for {
+		select {
+		case f := <-l.frames:
+			if err := each(f); err != nil {
+				return err
+			}
+		case <-l.over:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
 
 var _ Line = (*line)(nil)
 

@@ -245,7 +245,8 @@ func (c *Controller) rename(sc spec.Container) {
 		return
 	}
 	c.m.cfg.Publish(spec.Event{
-		Kind: spec.EventRenamed, ID: c.id, Time: c.m.cfg.Now().UTC(), View: c.view(), OldName: old, External: true,
+		Kind: spec.EventRenamed, ID: c.id, Time: c.m.cfg.Now().UTC(), View: c.view(), OldName: old,
+		External: sc.Name != c.wanted,
 	})
 }
 
@@ -272,7 +273,8 @@ func (c *Controller) seenOn(status guestinfo.Status) {
 // seenOff is called with mu held.
 func (c *Controller) seenOff(status guestinfo.Status) {
 	if active(c.phase) && !c.run.on {
-		return // not yet on
+		c.run.early = true // not yet on, or off again already
+		return
 	}
 	wasActive := active(c.phase)
 	if c.move(evOff) != nil || !wasActive {

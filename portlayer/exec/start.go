@@ -89,7 +89,13 @@ func (m *Manager) boot(ctx context.Context, c *Controller, r *run) error {
 	c.mu.Lock()
 	c.gen++
 	r.on = true
+	look := r.early
 	c.mu.Unlock()
+	if look {
+		if err := m.Refresh(ctx, c.ref()); err != nil {
+			c.log().WithError(err).Warn("VM could not be read after it was turned on")
+		}
+	}
 
 	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.BootTimeout, errBoot)
 	defer cancel()

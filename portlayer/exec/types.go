@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vic-engine/vic/pkg/logframe"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
 	"github.com/vic-engine/vic/portlayer/network"
@@ -48,7 +49,9 @@ type Line interface {
 	Exec(ctx context.Context, exec string, p spec.Process, s spec.Streams, started func(pid int)) (spec.ExitStatus, error)
 	Signal(ctx context.Context, exec, signal string) error
 	Resize(ctx context.Context, exec string, rows, cols int) error
-	Done() <-chan struct{}
+	// Follow gives the frames of output after a position, live, until the
+	// output has ended.
+	Follow(ctx context.Context, after logframe.Position, each func(logframe.Frame) error) error
 }
 
 // Config of a Manager. What has no default must be set.

@@ -65,6 +65,10 @@ func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, c
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", c.id, err)
 	}
+	if !external {
+		c.want(after.Name)
+		defer c.want("")
+	}
 	if s != nil {
 		if err := m.cfg.VSphere.Reconfigure(ctx, vm.Ref, *s); err != nil {
 			return fmt.Errorf("change container %s: %w", c.id, err)
@@ -73,7 +77,7 @@ func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gen++
-	old := c.spec.Name
+	old := c.spec.Name // the reconciler may have been faster
 	c.spec = after
 	if s != nil && s.Name != "" {
 		c.status.VMName = s.Name
@@ -84,6 +88,12 @@ func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, c
 		})
 	}
 	return nil
+}
+
+func (c *Controller) want(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = name
 }
 
 // changeSpec gives the reconfigure from one state of a container to another;
