@@ -41,6 +41,7 @@ type instance struct {
 
 	mu      sync.Mutex // guards what follows
 	killed  bool
+	broken  error                         // why QEMU can't run the guest any further
 	off     bool                          // QEMU told of an orderly end
 	hangup  map[string]context.CancelFunc // of the streams being served, by port id
 	reached bool                          // userspace is closed
@@ -91,7 +92,10 @@ func (i *instance) watch() {
 // finish says how the VM ended.
 func (i *instance) finish(exit error) {
 	i.mu.Lock()
-	orderly := i.killed || i.off || i.cmd != nil && exit == nil
+	orderly := i.broken == nil && (i.killed || i.off || i.cmd != nil && exit == nil)
+	if i.broken != nil {
+		exit = i.broken
+	}
 	i.mu.Unlock()
 	i.said = strings.TrimSpace(stderrText(i.p))
 	if !orderly {
@@ -207,6 +211,9 @@ func (i *instance) onEvent(e qmpEvent) {
 		i.mu.Lock()
 		i.off = true
 		i.mu.Unlock()
+	case "STOP":
+		// Nobody here stops a guest: QEMU could not go on.
+		i.h.wg.Go(i.giveUp)
 	case "BLOCK_IO_ERROR":
 		i.log.WithField("data", string(e.Data)).Warn("disk error given to the guest")
 	case "VSERPORT_CHANGE":
@@ -230,6 +237,23 @@ func (i *instance) onEvent(e qmpEvent) {
 	}
 }
 
+// giveUp ends a VM that QEMU has stopped, such as at a KVM internal error: it
+// would look powered on for ever.
+func (i *instance) giveUp() {
+	ctx, cancel := context.WithTimeout(i.ctx, commandLimit)
+	defer cancel()
+	err := i.running(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	i.mu.Lock()
+	if i.broken == nil && !i.killed {
+		i.broken = err
+	}
+	i.mu.Unlock()
+	i.Kill()
+}
+
 // running fails unless the guest's processors run.
 func (i *instance) running(ctx context.Context) error {
 	var st struct {
@@ -239,7 +263,7 @@ func (i *instance) running(ctx context.Context) error {
 		return err
 	}
 	if st.Status != "running" {
-		return fmt.Errorf("QEMU is %s, not running", st.Status)
+		return fmt.Errorf("the guest is stopped: %s", st.Status)
 	}
 	return nil
 }

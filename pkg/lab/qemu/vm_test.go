@@ -5,6 +5,7 @@ package qemu_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -189,6 +190,31 @@ func TestStartFails(t *testing.T) {
 	t.Logf("%v after %s", err, time.Since(began))
 	if left, _ := os.ReadDir(run); len(left) > 0 {
 		t.Errorf("left in the run folder: %v", left)
+	}
+}
+
+// TestProbe: KVM is used only when a guest reached user space, which the tiny ISO
+// never does.
+func TestProbe(t *testing.T) {
+	run := runDir(t)
+	log := logrus.New()
+	log.SetOutput(t.Output())
+	for range 2 { // the second time it is remembered
+		h, err := qemu.New(qemu.Config{RunDir: run, ProbeISO: qemutest.TinyISO(t), Log: logrus.NewEntry(log)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := h.Start(t.Context(), machine.Machine{Name: "probe", UUID: uuid.NewString(), Dir: t.TempDir(), MemoryMB: 16, CDROM: qemutest.TinyISO(t)}, qemutest.NewGuest(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", i.PID()))
+		if err != nil || !strings.Contains(string(cmdline), "tcg") {
+			t.Errorf("%q %v", cmdline, err)
+		}
+		i.Kill()
+		<-i.Done()
+		h.Close()
 	}
 }
 
