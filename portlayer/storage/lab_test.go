@@ -1,0 +1,189 @@
+//go:build vm
+
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+	"github.com/vmware/govmomi/find"
+
+	"github.com/vic-engine/vic/pkg/disk/ext4/ext4test"
+	"github.com/vic-engine/vic/pkg/image"
+	"github.com/vic-engine/vic/pkg/image/imagetest"
+	"github.com/vic-engine/vic/pkg/lab"
+	"github.com/vic-engine/vic/pkg/lab/machine"
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/pkg/vsphere"
+	"github.com/vic-engine/vic/portlayer/storage"
+	"github.com/vic-engine/vic/portlayer/storage/storagetest"
+)
+
+// noMachines is a hypervisor on which nothing runs: these tests only store.
+type noMachines struct{ machine.Hypervisor }
+
+var errNoMachines = errors.New("no machines in this test")
+
+func (noMachines) Start(context.Context, machine.Machine, machine.Guest) (machine.Instance, error) {
+	return nil, errNoMachines
+}
+
+func (noMachines) Adopt(context.Context, machine.Machine, machine.Guest) (machine.Instance, error) {
+	return nil, errNoMachines
+}
+
+// labDatastore runs a lab and opens its datastore, which is the folder dir.
+func labDatastore(t *testing.T, mode lab.Mode) (ds *vsphere.Datastore, dir string) {
+	t.Helper()
+	state := t.TempDir()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	l, err := lab.New(lab.Config{Mode: mode, StateDir: state, Listen: "127.0.0.1:0", Hypervisor: noMachines{}, Log: logrus.NewEntry(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-l.Ready():
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	se, err := vsphere.Dial(ctx, vsphere.Config{URL: l.URL().String(), User: l.User(), Password: l.Password(), Thumbprint: l.Thumbprint(), Log: logrus.NewEntry(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = se.Logout(context.Background()) })
+	pool, err := find.NewFinder(se.Client()).ResourcePoolList(ctx, "*/Resources")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := pool[0].Reference()
+	ds, err = se.Datastore(ctx, vsphere.DatastoreConfig{Name: "mydatastore", Pool: &ref})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ds, filepath.Join(state, "datastores", "mydatastore")
+}
+
+// rawDisk gives the file of a disk's bytes.
+func rawDisk(t *testing.T, dir, disk string) *os.File {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "raw")
+	vmdk := filepath.Join(dir, strings.TrimPrefix(disk, "[mydatastore] "))
+	if out, err := exec.Command("qemu-img", "convert", "-O", "raw", vmdk, raw).CombinedOutput(); err != nil {
+		t.Fatalf("qemu-img: %v\n%s", err, out)
+	}
+	if out, err := exec.Command("e2fsck", "-fn", raw).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck of %s: %v\n%s", disk, err, out)
+	}
+	f, err := os.Open(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func eachMode(t *testing.T, test func(t *testing.T, ds *vsphere.Datastore, dir string)) {
+	for _, mode := range []lab.Mode{lab.ModeESXi, lab.ModeVCenter} {
+		t.Run(string(mode), func(t *testing.T) {
+			ds, dir := labDatastore(t, mode)
+			test(t, ds, dir)
+		})
+	}
+}
+
+// TestLabDatastore runs the suite on vSphere's datastore as the lab has it.
+func TestLabDatastore(t *testing.T) {
+	eachMode(t, func(t *testing.T, ds *vsphere.Datastore, _ string) {
+		var n atomic.Int64
+		storagetest.Run(t, func(t *testing.T) (storage.Datastore, string) {
+			dir := fmt.Sprintf("[mydatastore] test %d", n.Add(1))
+			if err := ds.Mkdir(context.Background(), dir); err != nil {
+				t.Fatal(err)
+			}
+			return ds, dir
+		})
+	})
+}
+
+// TestLabPull pulls onto the lab, restarts the store, and deletes all again.
+func TestLabPull(t *testing.T) {
+	eachMode(t, func(t *testing.T, ds *vsphere.Datastore, dir string) {
+		ctx := context.Background()
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		client, err := image.NewClient(image.ClientConfig{Log: logrus.NewEntry(log)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		open := func() *storage.Images {
+			s, err := storage.New(storage.Config{Datastore: ds, ImageStore: "[mydatastore] images", VCH: "u", Spool: t.TempDir(), Client: client, Log: logrus.NewEntry(log)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Load(ctx); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		reg := imagetest.Start(t)
+		reg.Push(t, "app", "latest", "linux/amd64", imagetest.Tar(t, "etc/motd=1"), imagetest.Tar(t, "etc/motd=2"))
+		s := open()
+		img, _, err := s.Pull(ctx, reg.Host()+"/app", spec.PullOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CloneRoot(ctx, "[mydatastore] c1/c1.vmdk", 8192); err != nil {
+			t.Fatal(err)
+		}
+		want := s.List()
+		s = open()
+		if diff := cmp.Diff(want, s.List()); diff != "" {
+			t.Error(diff)
+		}
+		disk, err := s.Disk(ctx, img.ID)
+		if err != nil || !strings.HasPrefix(disk, "[mydatastore] images/VIC/u/images/") {
+			t.Errorf("%s, %v", disk, err)
+		}
+		for _, p := range []string{disk, "[mydatastore] c1/c1.vmdk"} {
+			if st, err := ds.Stat(ctx, p); err != nil || st.Name != path.Base(p) {
+				t.Errorf("%s: %+v, %v", p, st, err)
+			}
+		}
+		if b, err := ext4test.ReadFile(rawDisk(t, dir, disk), "etc/motd"); err != nil || string(b) != "2" {
+			t.Errorf("motd %q, %v", b, err)
+		}
+		if names, err := ext4test.List(rawDisk(t, dir, "[mydatastore] c1/c1.vmdk"), "/"); err != nil || len(names) != 1 {
+			t.Errorf("read-write disk has %v, %v", names, err)
+		}
+		if _, err := s.Delete(ctx, img.ID); err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range []string{"images", "blobs/sha256", "tmp"} {
+			if left, err := ds.List(ctx, "[mydatastore] images/VIC/u/"+dir); err != nil || len(left) != 0 {
+				t.Errorf("left in %s: %+v, %v", dir, left, err)
+			}
+		}
+	})
+}
