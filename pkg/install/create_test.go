@@ -150,15 +150,15 @@ func TestCreateUndoes(t *testing.T) {
 		{"configure", false, false, call("ReconfigVM_Task"), "configure appliance VCH001"},
 		{"power on", false, false, call("PowerOnVM_Task"), "power on appliance VCH001"},
 		{"silent guest", false, false, func(f *fixture, o *CreateOptions) {
-			f.guest.silent, o.Timeout = true, time.Second
+			f.guest.silent = true
 		}, "power on, tools not running, IP address none, engine not started"},
 		{"no address", false, false, func(f *fixture, o *CreateOptions) {
-			f.guest.noIP, o.Timeout = true, time.Second
+			f.guest.noIP = true
 		}, "IP address none"},
 		{"guest powers off", false, false, func(f *fixture, _ *CreateOptions) { f.guest.off = true }, "powered itself off (its console is in [mydatastore] VCH001/console.log)"},
 		{"engine fails", false, false, func(f *fixture, _ *CreateOptions) { f.guest.engine = "FAILED: no route to vSphere" }, "the engine could not start: no route to vSphere"},
 		{"engine hangs", false, false, func(f *fixture, o *CreateOptions) {
-			f.guest.engine, o.Timeout = "STARTING", 2*time.Second
+			f.guest.engine = "STARTING"
 		}, "IP address 127.118.0.10, engine STARTING, boot waiting for secrets"},
 		{"wrong certificate", false, false, func(f *fixture, _ *CreateOptions) { f.guest.wrongCert = true }, "another certificate"},
 	} {
@@ -169,10 +169,13 @@ func TestCreateUndoes(t *testing.T) {
 				}
 				before := f.world()
 				o := f.create()
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
 				f.guest.mu.Lock()
+				f.guest.hang = cancel
 				c.breakIt(f, &o)
 				f.guest.mu.Unlock()
-				err := Create(context.Background(), o, f.env())
+				err := Create(ctx, o, f.env())
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("error %v, want it to say %q", err, c.want)
 				}
@@ -196,7 +199,7 @@ func TestCreateKeepsForALook(t *testing.T) {
 	o := f.create()
 	o.Timeout, o.Debug = time.Second, KeepOnTimeout
 	err := Create(context.Background(), o, f.env())
-	if err == nil || !strings.Contains(err.Error(), "the appliance is kept") {
+	if err == nil || !strings.Contains(err.Error(), "the appliance is kept") || !strings.Contains(err.Error(), "did not come up in time") {
 		t.Fatalf("error %v", err)
 	}
 	// What is half installed can be deleted.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -221,6 +223,7 @@ type fakeGuest struct {
 	secrets spec.VCH // as unsealed
 	// what goes wrong
 	silent, noIP, off, wrongCert bool
+	hang                         func() // called a moment after the guest got stuck
 	engine                       string
 }
 
@@ -286,6 +289,9 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 	defer g.mu.Unlock()
 	id := vm.Self.Value
 	switch {
+	case g.silent && !g.played[id]:
+		g.played[id] = true
+		g.stuck()
 	case g.silent:
 	case g.off && !g.played[id]:
 		g.played[id] = true
@@ -299,6 +305,7 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 		g.keys[id] = key
 		g.set(ctx, vm, guestinfo.KeySealKey, key.Public().String())
 		if g.noIP {
+			g.stuck()
 			return
 		}
 		ctx.Update(vm, []types.PropertyChange{
@@ -329,7 +336,7 @@ func (g *fakeGuest) serve(ctx *simulator.Context, vm *simulator.VirtualMachine, 
 			http.NotFound(w, r)
 		}
 	}))
-	srv.Config.ErrorLog = nil
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if v.ServerCert == "" {
 		srv.Start()
 	} else {
@@ -350,6 +357,15 @@ func (g *fakeGuest) serve(ctx *simulator.Context, vm *simulator.VirtualMachine, 
 	g.servers = append(g.servers, srv)
 	g.addr = srv.Listener.Addr().String()
 	g.set(ctx, vm, guestinfo.KeyEngineState, g.engine)
+	if g.engine == "STARTING" {
+		g.stuck()
+	}
+}
+
+func (g *fakeGuest) stuck() {
+	if g.hang != nil {
+		time.AfterFunc(200*time.Millisecond, g.hang)
+	}
 }
 
 func (g *fakeGuest) set(ctx *simulator.Context, vm *simulator.VirtualMachine, key, value string) {

@@ -95,6 +95,7 @@ func Resolve(o CreateOptions, s Site, f files, id, version string) (Config, []Fi
 		r.names()
 		r.datastore()
 		r.networks()
+		r.host()
 		r.firewall()
 		r.license()
 		r.drs()
@@ -198,6 +199,35 @@ func (r *resolver) compute() {
 	r.c.VCH.Folder = r.c.VMFolder.Path
 	if r.c.VCenter {
 		r.c.VCH.Folder += "/" + r.o.Name
+	}
+}
+
+// host picks one where vSphere does not place VMs itself: in a cluster without
+// DRS.
+func (r *resolver) host() {
+	if !r.found || r.c.Standalone || r.c.Compute.DRS {
+		return
+	}
+	on := func(h Host, hosts []types.ManagedObjectReference) bool {
+		for _, x := range hosts {
+			if x == h.Ref {
+				return true
+			}
+		}
+		return false
+	}
+	for _, h := range r.c.Compute.Hosts {
+		ok := h.Up && on(h, r.c.Datastore.Hosts)
+		for _, n := range r.c.NICs {
+			ok = ok && on(h, n.Network.Hosts)
+		}
+		if ok {
+			r.c.Host = h.Object
+			return
+		}
+	}
+	if len(r.is.list) == 0 {
+		r.is.addf("--compute-resource", "%s has no DRS, and no host of it has the datastore and both networks", r.c.Compute.Path)
 	}
 }
 

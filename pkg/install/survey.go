@@ -158,10 +158,13 @@ func (v *surveyor) networks(ctx context.Context, dc types.ManagedObjectReference
 		case "DistributedVirtualPortgroup":
 			x.Kind = Distributed
 			var pg mo.DistributedVirtualPortgroup
-			if err := v.pc.RetrieveOne(ctx, n.Self, []string{"key", "config.distributedVirtualSwitch", "config.uplink"}, &pg); err != nil {
+			if err := v.pc.RetrieveOne(ctx, n.Self, []string{"key", "tag", "config.distributedVirtualSwitch", "config.uplink"}, &pg); err != nil {
 				return err
 			}
 			x.Key, x.Uplink = pg.Key, pg.Config.Uplink != nil && *pg.Config.Uplink
+			for _, tag := range pg.Tag { // what vCenter before 6.5 marks them with
+				x.Uplink = x.Uplink || tag.Key == "SYSTEM/DVS.UPLINKPG"
+			}
 			if pg.Config.DistributedVirtualSwitch != nil {
 				var sw mo.DistributedVirtualSwitch
 				if err := v.pc.RetrieveOne(ctx, *pg.Config.DistributedVirtualSwitch, []string{"uuid"}, &sw); err != nil {

@@ -35,17 +35,24 @@ func Execute(ctx context.Context, args []string, t Terminal) int {
 	if err == nil {
 		return 0
 	}
-	log := newLog(t.Out, 0)
-	if !logsToOut(cmd) {
-		log = newLog(t.Err, 0)
+	out := t.Err
+	if logsToOut(cmd) {
+		out = t.Out
 	}
-	lines := strings.Split(install.Plain(err), "\n")
-	for _, line := range lines {
-		log.Error(line)
+	failed(newLog(out, 0), strings.TrimPrefix(cmd.CommandPath(), root.Name()), install.Plain(err))
+	return 1
+}
+
+// failed prints an error: what is more than one line first, the verdict last.
+func failed(log *logrus.Entry, verb, text string) {
+	lines := strings.Split(text, "\n")
+	if len(lines) > 1 {
+		for _, line := range lines {
+			log.Error(line)
+		}
 	}
 	log.Error("--------------------")
-	log.Errorf("%s %s failed: %s", program(), cmd.Name(), lines[0])
-	return 1
+	log.Errorf("%s%s failed: %s", program(), verb, strings.TrimSuffix(lines[0], ":"))
 }
 
 // program is vic-machine's name on this operating system, as it is shipped.
@@ -58,7 +65,6 @@ func Root(t Terminal) *cobra.Command {
 		Short:         "Make, list and remove Virtual Container Hosts on vSphere",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.SetIn(t.In)
 	root.SetOut(t.Out)
