@@ -38,6 +38,7 @@ func (l *Lab) tuneHost(c *simulator.Context, h *simulator.HostSystem) {
 	h.Config.Product = about
 	h.Runtime.ConnectionState = types.HostSystemConnectionStateConnected
 	h.Runtime.PowerState = types.HostSystemPowerStatePoweredOn
+	h.Summary.QuickStats = types.HostListSummaryQuickStats{}
 	h.Config.Firewall = firewallOff(h.Config.Firewall)
 	if ref := h.ConfigManager.FirewallSystem; ref != nil {
 		fs := simulator.NewHostFirewallSystem(&h.HostSystem)

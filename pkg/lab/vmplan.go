@@ -135,6 +135,9 @@ func (p *plan) edit(i int, s *types.VirtualDeviceConfigSpec) types.BaseMethodFau
 	if v.Connectable == nil {
 		v.Connectable = o.Connectable
 	}
+	if o.DeviceInfo != nil { // the simulator makes the summary anew
+		v.DeviceInfo = &types.Description{Label: o.DeviceInfo.GetDescription().Label}
+	}
 	s.FileOperation = ""
 	switch x := s.Device.(type) {
 	case *types.VirtualDisk:
@@ -208,9 +211,41 @@ func (p *plan) add(i int, s *types.VirtualDeviceConfigSpec) types.BaseMethodFaul
 	if temp != 0 {
 		p.keys[temp] = v.Key
 	}
+	p.label(s.Device)
 	p.devices = append(p.devices, s.Device)
 	p.changes = append(p.changes, s)
 	return nil
+}
+
+// label names a device as vSphere's clients show it: "Hard disk 1".
+func (p *plan) label(d types.BaseVirtualDevice) {
+	kind, from := "", 1
+	switch d.(type) {
+	case *types.VirtualDisk:
+		kind = "Hard disk"
+	case types.BaseVirtualEthernetCard:
+		kind = "Network adapter"
+	case *types.VirtualCdrom:
+		kind = "CD/DVD drive"
+	case *types.VirtualSerialPort:
+		kind = "Serial port"
+	case types.BaseVirtualSCSIController:
+		kind, from = "SCSI controller", 0
+	default:
+		return
+	}
+	used := map[string]bool{}
+	for _, o := range p.devices {
+		if i := o.GetVirtualDevice().DeviceInfo; i != nil {
+			used[i.GetDescription().Label] = true
+		}
+	}
+	for n := from; ; n++ {
+		if l := fmt.Sprintf("%s %d", kind, n); !used[l] {
+			d.GetVirtualDevice().DeviceInfo = &types.Description{Label: l}
+			return
+		}
+	}
 }
 
 // builtIn is the key of a device that every VM has, 0 for others.

@@ -127,7 +127,7 @@ func (w *writer) device(d types.BaseVirtualDevice) {
 			w.set(p, "deviceType", "cdrom-image", "fileName", w.file(b.FileName))
 		}
 	case types.BaseVirtualEthernetCard:
-		w.ethernet(x, strings.ToLower(strings.TrimPrefix(w.devs.Type(d), "Virtual")))
+		w.ethernet(x, cardName(d))
 	case *types.VirtualSerialPort:
 		w.serialPort(x)
 	}
@@ -154,9 +154,6 @@ func (w *writer) ethernet(x types.BaseVirtualEthernetCard, kind string) {
 	p := fmt.Sprintf("ethernet%d", w.nic)
 	w.nic++
 	w.connection(p, &card.VirtualDevice)
-	if kind == "ethernet" {
-		kind = "vmxnet3"
-	}
 	w.set(p, "virtualDev", kind)
 	if card.AddressType == string(types.VirtualEthernetCardMacTypeManual) {
 		w.set(p, "addressType", "static", "address", card.MacAddress)
@@ -194,6 +191,16 @@ func (w *writer) serialPort(x *types.VirtualSerialPort) {
 	case *types.VirtualSerialPortPipeBackingInfo:
 		w.set(p, "fileType", "pipe", "fileName", b.PipeName, "pipe.endPoint", b.Endpoint)
 	}
+}
+
+func cardName(d types.BaseVirtualDevice) string {
+	switch d.(type) {
+	case *types.VirtualE1000:
+		return "e1000"
+	case *types.VirtualE1000e:
+		return "e1000e"
+	}
+	return "vmxnet3"
 }
 
 func scsiName(d types.BaseVirtualDevice) string {
