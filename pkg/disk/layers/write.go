@@ -54,6 +54,7 @@ type tarWriter struct {
 	names    map[*file][]string
 	done     int64
 	progress func(int64)
+	buf      []byte
 }
 
 // plain writes a node without content.
@@ -106,18 +107,22 @@ func (o *tarWriter) content(ctx context.Context, f *file, r io.Reader) error {
 	if err := o.header(names[0], f); err != nil {
 		return err
 	}
-	// In pieces, so that a large file can be cancelled and shows progress.
-	const piece = 4 << 20
+	if o.buf == nil {
+		o.buf = make([]byte, 256<<10)
+	}
 	for left := f.size; left > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := io.CopyN(o.tw, r, min(piece, left))
-		left -= n
-		o.done += n
+		n, err := io.ReadFull(r, o.buf[:min(int64(len(o.buf)), left)])
 		if err != nil {
 			return badTar(err)
 		}
+		if _, err := o.tw.Write(o.buf[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
+		o.done += int64(n)
 		if o.progress != nil {
 			o.progress(o.done)
 		}
