@@ -8,6 +8,7 @@ import (
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
 
+	"github.com/containerd/log"
 	"github.com/docker/docker/api/server/httputils"
 	"github.com/docker/docker/api/server/middleware"
 	"github.com/docker/docker/api/server/router"
@@ -116,25 +117,26 @@ func (s *server) wrap(h handler) http.Handler {
 			vars = map[string]string{}
 		}
 		began := s.e.Time().Now()
-		err := h(r.Context(), w, r, vars)
-		log := s.Log.WithFields(logrus.Fields{"method": r.Method, "path": r.URL.Path, "took": s.e.Time().Now().Sub(began).Round(time.Millisecond)})
+		// docker's routers log through the context.
+		err := h(log.WithLogger(r.Context(), s.Log), w, r, vars)
+		entry := s.Log.WithFields(logrus.Fields{"method": r.Method, "path": r.URL.Path, "took": s.e.Time().Now().Sub(began).Round(time.Millisecond)})
 		if err == nil {
-			log.Debug("request")
+			entry.Debug("request")
 			return
 		}
 		code := statusOf(err)
-		log = log.WithField("status", code).WithError(err)
+		entry = entry.WithField("status", code).WithError(err)
 		if code >= http.StatusInternalServerError && code != http.StatusNotImplemented && r.Context().Err() == nil {
-			log.Error("request")
+			entry.Error("request")
 		} else {
-			log.Debug("request")
+			entry.Debug("request")
 		}
 		if code == http.StatusNotModified {
 			w.WriteHeader(code)
 			return
 		}
 		if err := httputils.WriteJSON(w, code, &types.ErrorResponse{Message: err.Error()}); err != nil {
-			log.WithError(err).Debug("answer")
+			entry.WithError(err).Debug("answer")
 		}
 	})
 }

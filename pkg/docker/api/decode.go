@@ -46,6 +46,12 @@ func (decoder) DecodeConfig(src io.Reader) (*container.Config, *container.HostCo
 			return nil, nil, nil, badRequest("invalid JSON: null in Ulimits")
 		}
 	}
+	for k := range w.HostConfig.Sysctls {
+		// docker's router would answer 500, or move it to an option that is refused.
+		if part := strings.SplitN(k, ".", 5); len(part) == 5 && part[0] == "net" && strings.HasPrefix(part[3], "eth") {
+			return nil, nil, nil, missing(fmt.Sprintf("sysctls of one interface (%s)", k))
+		}
+	}
 	return w.Config, w.HostConfig, w.NetworkingConfig, nil
 }
 

@@ -193,6 +193,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, s Streams, rows, cols
 			x.markStarted()
 		})
 		result <- e.execEnded(v, x, st, err)
+		x.markStarted() // after the result is there for a start that waits for this
 		j.close()
 	}()
 	if !attached {
@@ -235,7 +236,6 @@ func (e *Engine) execEnded(v spec.View, x *execution, st spec.ExitStatus, err er
 	x.running, x.pid, x.ended = false, 0, e.clock.Now()
 	x.exitCode = &code
 	e.mu.Unlock()
-	x.markStarted()
 	e.containerEvent(v, "exec_die", map[string]string{"execID": x.id, "exitCode": strconv.Itoa(code)})
 	return err
 }

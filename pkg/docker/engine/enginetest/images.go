@@ -29,6 +29,7 @@ type Images struct {
 
 	mu       sync.Mutex // guards all below
 	images   []spec.Image
+	pulling  int
 	registry map[string]spec.Image // by familiar name
 }
 
@@ -77,7 +78,13 @@ func (s *Images) Pull(ctx context.Context, ref string, o spec.PullOptions) (spec
 	name := reference.FamiliarString(n)
 	s.mu.Lock()
 	img, ok := s.registry[name]
+	s.pulling++
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.pulling--
+		s.mu.Unlock()
+	}()
 	if !ok {
 		return spec.Image{}, false, fmt.Errorf("manifest for %s not found: manifest unknown: %w", name, errdefs.ErrNotFound)
 	}
@@ -110,6 +117,13 @@ func (s *Images) Pull(ctx context.Context, ref string, o spec.PullOptions) (spec
 	report("Pull complete", 0, 0)
 	s.images = append(s.images, img)
 	return img, true, nil
+}
+
+// Pulling tells whether a pull is under way.
+func (s *Images) Pulling() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pulling > 0
 }
 
 // Resolve implements engine.Images.
