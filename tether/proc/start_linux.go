@@ -1,0 +1,132 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// Options say what to start and where.
+type Options struct {
+	// Root is the directory that the process sees as "/"; empty or "/" is ours.
+	Root    string
+	Process spec.Process
+}
+
+// Start runs a process. A nil reaper waits for this one process alone. An error
+// is a *spec.StartError with the exit code and words that Docker has for it.
+//
+// Without TTY and OpenStdin the process reads from /dev/null.
+func Start(reaper *Reaper, o Options) (*Process, error) {
+	root := o.Root
+	if root == "" {
+		root = "/"
+	}
+	who, err := lookupUser(root, o.Process)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := workingDir(root, o.Process.Dir)
+	if err != nil {
+		return nil, err
+	}
+	env := environ(o.Process, who.home)
+	program, err := findProgram(root, o.Process.Path, dir, lookupEnv(env, "PATH"), who.identity)
+	if err != nil {
+		return nil, err
+	}
+	set, all, err := capabilitySet(o.Process)
+	if err != nil {
+		return nil, err
+	}
+	limits, err := rlimits(o.Process.Rlimits)
+	if err != nil {
+		return nil, err
+	}
+	io, err := openStdio(root, o.Process, who)
+	if err != nil {
+		return nil, guestFailed(err)
+	}
+	defer io.closeChild()
+
+	attr := &syscall.ProcAttr{
+		Dir: dir, Env: env, Files: io.files(),
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: o.Process.TTY, Ptrace: len(limits) > 0},
+	}
+	if root != "/" {
+		attr.Sys.Chroot = root
+	}
+	// Without privileges only ourselves can be run, and needs no change.
+	if os.Geteuid() == 0 || who.uid != uint32(os.Geteuid()) {
+		attr.Sys.Credential = &syscall.Credential{Uid: who.uid, Gid: who.gid, Groups: who.groups}
+	}
+	oomBefore := oomKills()
+	p := &Process{reaper: reaper, io: io, tty: o.Process.TTY, done: make(chan struct{})}
+	argv := append([]string{o.Process.Path}, o.Process.Args...)
+	var end <-chan unix.WaitStatus
+	p.pid, end, err = reaper.fork(func() (int, error) {
+		p.started = time.Now().UTC()
+		return forkLimited(program, argv, attr, set, all || os.Geteuid() != 0, limits)
+	})
+	if err != nil {
+		io.closeParent()
+		return nil, execError(o.Process.Path, program, err)
+	}
+	go p.watch(end, oomBefore)
+	return p, nil
+}
+
+// forkLimited forks from a thread of its own, which carries the capabilities
+// that the child may have, and sets the child's limits before its first
+// instruction. The thread ends afterwards.
+func forkLimited(program string, argv []string, attr *syscall.ProcAttr, set uint64, all bool, limits []limit) (int, error) {
+	type result struct {
+		pid int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// Never unlocked: the thread must not run anything else.
+		runtime.LockOSThread()
+		if !all {
+			if err := limitThread(set); err != nil {
+				done <- result{0, err}
+				return
+			}
+		}
+		pid, err := syscall.ForkExec(program, argv, attr)
+		if err == nil && len(limits) > 0 {
+			err = setLimits(pid, limits)
+		}
+		done <- result{pid, err}
+	}()
+	r := <-done
+	return r.pid, r.err
+}
+
+// execError gives Docker's words for a program that was found and yet did not run.
+func execError(name, program string, err error) error {
+	code := spec.ExitGuestFailed
+	switch {
+	case errors.Is(err, unix.ENOENT): // the interpreter of a script or ELF file
+		code = spec.ExitNotFound
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.EPERM),
+		errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELIBBAD):
+		code = spec.ExitNotExecutable
+	}
+	if errors.Is(err, unix.EACCES) {
+		return &spec.StartError{Code: code, Msg: fmt.Sprintf("exec: %q: permission denied", name)}
+	}
+	return &spec.StartError{Code: code, Msg: fmt.Sprintf("exec %s: %v", program, err)}
+}
+
+func guestFailed(err error) error {
+	return &spec.StartError{Code: spec.ExitGuestFailed, Msg: err.Error()}
+}

@@ -1,0 +1,174 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// stdio is both ends of a process's streams.
+type stdio struct {
+	stdin          io.WriteCloser
+	stdout, stderr io.Reader
+	master         *os.File // with a terminal
+
+	child  [3]*os.File
+	ours   once // the parent's ends
+	theirs once // the child's ends
+	tails  []*tail
+}
+
+// openStdio makes a terminal or pipes and gives them to the process's user, so
+// that it may open /dev/stdout again.
+func openStdio(root string, p spec.Process, who account) (*stdio, error) {
+	s := &stdio{}
+	var err error
+	if p.TTY {
+		err = s.terminal(root, p)
+	} else {
+		err = s.pipes(root, p)
+	}
+	if err != nil {
+		s.closeChild()
+		s.closeParent()
+		return nil, err
+	}
+	for _, f := range s.theirs.files {
+		if who.uid != 0 && f.Name() != os.DevNull {
+			_ = f.Chown(int(who.uid), -1) // what cannot be chowned stays usable by its descriptor
+		}
+	}
+	return s, nil
+}
+
+func (s *stdio) terminal(root string, p spec.Process) error {
+	master, slave, err := openTerminal(root, p.Rows, p.Cols)
+	if err != nil {
+		return err
+	}
+	s.master = master
+	s.ours.files, s.theirs.files = []*os.File{master}, []*os.File{slave}
+	s.child = [3]*os.File{slave, slave, slave}
+	s.stdin = ttyInput{master}
+	s.stdout, s.stderr = s.reader(master), strings.NewReader("")
+	return nil
+}
+
+func (s *stdio) pipes(root string, p spec.Process) error {
+	pipe := func() (r, w *os.File, err error) {
+		r, w, err = os.Pipe()
+		if err != nil {
+			return nil, nil, fmt.Errorf("make pipe: %w", err)
+		}
+		return r, w, nil
+	}
+	if p.OpenStdin {
+		r, w, err := pipe()
+		if err != nil {
+			return err
+		}
+		s.child[0], s.stdin = r, w
+		s.theirs.files, s.ours.files = append(s.theirs.files, r), append(s.ours.files, w)
+	} else {
+		null, err := os.Open(filepath.Join(root, os.DevNull))
+		if err != nil {
+			null, err = os.Open(os.DevNull)
+		}
+		if err != nil {
+			return fmt.Errorf("open stdin: %w", err)
+		}
+		s.child[0], s.stdin = null, noInput{}
+		s.theirs.files = append(s.theirs.files, null)
+	}
+	for i, to := range []*io.Reader{&s.stdout, &s.stderr} {
+		r, w, err := pipe()
+		if err != nil {
+			return err
+		}
+		s.child[i+1], *to = w, s.reader(r)
+		s.theirs.files, s.ours.files = append(s.theirs.files, w), append(s.ours.files, r)
+	}
+	return nil
+}
+
+func (s *stdio) reader(f *os.File) io.Reader {
+	t := &tail{f: f}
+	s.tails = append(s.tails, t)
+	return t
+}
+
+// files gives the child's descriptors. They must block: the flag is the open
+// file's, and programs do not expect EAGAIN from their stdio.
+func (s *stdio) files() []uintptr {
+	fds := make([]uintptr, len(s.child))
+	for i, f := range s.child {
+		fds[i] = f.Fd()
+		_ = unix.SetNonblock(int(fds[i]), false) // fails only for a bad descriptor
+	}
+	return fds
+}
+
+func (s *stdio) closeChild()  { s.theirs.close() }
+func (s *stdio) closeParent() { s.ours.close() }
+
+// settle makes the readers end when nothing comes any more.
+func (s *stdio) settle() {
+	for _, t := range s.tails {
+		t.settle()
+	}
+}
+
+// quiet is how long an output must be silent after its process's end to count as
+// ended, when a descendant keeps it open.
+const quiet = 200 * time.Millisecond
+
+// tail reads an output to its end.
+type tail struct {
+	f     *os.File
+	ended atomic.Bool // the process has ended
+}
+
+func (t *tail) settle() {
+	t.ended.Store(true)
+	_ = t.f.SetReadDeadline(time.Now()) // wakes a Read, which then looks again
+}
+
+func (t *tail) Read(b []byte) (int, error) {
+	for {
+		ended := t.ended.Load()
+		if ended {
+			_ = t.f.SetReadDeadline(time.Now().Add(quiet))
+		}
+		n, err := t.f.Read(b)
+		switch {
+		case n > 0 || err == nil:
+			return n, nil
+		case errors.Is(err, os.ErrDeadlineExceeded) && !ended:
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EIO), errors.Is(err, os.ErrClosed):
+			// EIO: the last user of the terminal has closed it.
+			return 0, io.EOF
+		}
+		return n, err
+	}
+}
+
+// ttyInput is a terminal's input, which has no end of its own.
+type ttyInput struct{ io.Writer }
+
+func (ttyInput) Close() error { return nil }
+
+// noInput is the stdin of a process that has none.
+type noInput struct{}
+
+func (noInput) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+func (noInput) Close() error              { return nil }
