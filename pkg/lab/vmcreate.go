@@ -247,6 +247,11 @@ func (l *Lab) makeHome(c *simulator.Context, dc *simulator.Datacenter, home obje
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, l.fileFault(dir, err)
 	}
+	// The simulator insists on making the log too; a VM's that was here before
+	// is of no use to this one.
+	if err := os.Remove(filepath.Join(dir, "vmware.log")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, l.fileFault(dir, err)
+	}
 	return func() {
 		for _, f := range []string{file, filepath.Join(dir, name+".nvram"), filepath.Join(dir, "vmware.log")} {
 			if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {

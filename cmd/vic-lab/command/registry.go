@@ -2,13 +2,36 @@ package command
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"path/filepath"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/vic-engine/vic/pkg/lab/images"
+	"github.com/vic-engine/vic/pkg/lab/registry"
+	"github.com/vic-engine/vic/pkg/lab/vnet"
 )
 
 // runRegistry serves the lab's images and gives the mirror's URL, as guests
 // reach it.
 func runRegistry(ctx context.Context, g *errgroup.Group, o *upOptions, log *logrus.Entry) (string, error) {
-	return "", nil
+	r, err := registry.New(registry.Config{Addr: o.registry, Dir: filepath.Join(o.dir, "registry"), Damage: []string{"library/damaged"}, Log: log})
+	if err != nil {
+		return "", err
+	}
+	imgs, err := images.Build(ctx, images.Config{Dir: filepath.Join(o.dir, "registry"), Programs: ifThere(o.images), Log: log})
+	if err != nil {
+		return "", fmt.Errorf("images of the lab's registry (--no-registry does without): %w", err)
+	}
+	if err := r.Load(ctx, imgs); err != nil {
+		return "", err
+	}
+	g.Go(func() error { return r.Run(ctx) })
+	_, port, err := net.SplitHostPort(r.Addr().String())
+	if err != nil {
+		return "", err
+	}
+	return "http://registry." + vnet.Domain + ":" + port, nil
 }
