@@ -3,6 +3,7 @@ package storage_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,8 +12,12 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vic-engine/vic/pkg/disk/ext4/ext4test"
+	"github.com/vic-engine/vic/pkg/image"
 	"github.com/vic-engine/vic/pkg/image/imagetest"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/portlayer/storage"
@@ -373,5 +378,47 @@ func TestBlankAndCloneRoot(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(f.spool); len(left) != 0 {
 		t.Errorf("%v is left in the spool", left)
+	}
+}
+
+// TestDockerMediaTypes pulls what Docker pushes (a manifest list and schema 2),
+// with a zstd layer as BuildKit makes them.
+func TestDockerMediaTypes(t *testing.T) {
+	f := newFixture(t)
+	content := imagetest.Tar(t, "x=zstd")
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := z.EncodeAll(content, nil)
+	conf := image.Config{}
+	conf.OS, conf.Architecture, conf.RootFS.Type = "linux", "amd64", "layers"
+	conf.RootFS.DiffIDs = []digest.Digest{digest.FromBytes(content)}
+	raw, err := json.Marshal(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := ocispec.Manifest{
+		MediaType: "application/vnd.docker.distribution.manifest.v2+json",
+		Config:    ocispec.Descriptor{MediaType: "application/vnd.docker.container.image.v1+json", Digest: f.reg.Blob(t, "d", raw), Size: int64(len(raw))},
+		Layers:    []ocispec.Descriptor{{MediaType: "application/vnd.docker.image.rootfs.diff.tar.gzip", Digest: f.reg.Blob(t, "d", packed), Size: int64(len(packed))}},
+	}
+	m.SchemaVersion = 2
+	d, data := f.reg.Manifest(t, "d", "one", m.MediaType, m)
+	list := ocispec.Index{MediaType: "application/vnd.docker.distribution.manifest.list.v2+json"}
+	list.SchemaVersion = 2
+	list.Manifests = []ocispec.Descriptor{{MediaType: m.MediaType, Digest: d, Size: int64(len(data)), Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64"}}}
+	top, _ := f.reg.Manifest(t, "d", "latest", list.MediaType, list)
+	img := f.pull(f.reg.Host() + "/d")
+	if got := f.file(img.ID, "x"); got != "zstd" {
+		t.Errorf("%q", got)
+	}
+	if img.ID != digest.FromBytes(raw).String() || len(img.RepoDigests) != 1 || !strings.HasSuffix(img.RepoDigests[0], top.String()) {
+		t.Errorf("%s %v", img.ID, img.RepoDigests)
+	}
+	for _, d := range []digest.Digest{top, d, digest.FromBytes(packed)} {
+		if _, err := f.ds.Stat(context.Background(), root+"/blobs/sha256/"+d.Encoded()); err != nil {
+			t.Errorf("blob %s is not kept: %v", d, err)
+		}
 	}
 }
