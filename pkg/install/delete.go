@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -66,7 +67,9 @@ func deletePlan(a Appliance, vcenter bool) []Step {
 	if vcenter {
 		add(RemoveFolder, a.VCH.Folder)
 	}
-	add(RemovePool, a.VCH.Pool, "Removing Resource Pool "+a.VCH.Name)
+	if path.Base(a.VCH.Pool) == a.VCH.Name { // without DRS there is none
+		add(RemovePool, a.VCH.Pool, "Removing Resource Pool "+a.VCH.Name)
+	}
 	return p
 }
 

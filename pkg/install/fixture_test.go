@@ -165,31 +165,36 @@ func (f *fixture) lines() string {
 // world is everything that create and delete may leave a trace in.
 func (f *fixture) world() string {
 	f.t.Helper()
+	return worldOf(f.t, f.s, map[string]string{"datastore": f.ds, "work": f.work})
+}
+
+func worldOf(t *testing.T, s *vsphere.Session, dirs map[string]string) string {
+	t.Helper()
 	ctx := context.Background()
 	var out []string
-	cv, err := view.NewManager(f.s.Client()).CreateContainerView(ctx, f.s.Client().ServiceContent.RootFolder, []string{"ManagedEntity"}, true)
-	must(f.t, err)
+	cv, err := view.NewManager(s.Client()).CreateContainerView(ctx, s.Client().ServiceContent.RootFolder, []string{"ManagedEntity"}, true)
+	must(t, err)
 	defer func() { _ = cv.Destroy(ctx) }()
 	var list []mo.ManagedEntity
-	must(f.t, cv.Retrieve(ctx, []string{"ManagedEntity"}, []string{"name"}, &list))
+	must(t, cv.Retrieve(ctx, []string{"ManagedEntity"}, []string{"name"}, &list))
 	for _, e := range list {
-		p, err := find.InventoryPath(ctx, f.s.Client(), e.Self)
-		must(f.t, err)
+		p, err := find.InventoryPath(ctx, s.Client(), e.Self)
+		must(t, err)
 		out = append(out, e.Self.Type+" "+p)
 	}
-	if !f.s.IsVC() {
-		h, err := find.NewFinder(f.s.Client()).DefaultHostSystem(ctx)
-		must(f.t, err)
+	if !s.IsVC() {
+		h, err := find.NewFinder(s.Client()).DefaultHostSystem(ctx)
+		must(t, err)
 		ns, err := h.ConfigManager().NetworkSystem(ctx)
-		must(f.t, err)
+		must(t, err)
 		var m mo.HostNetworkSystem
-		must(f.t, property.DefaultCollector(f.s.Client()).RetrieveOne(ctx, ns.Reference(), []string{"networkInfo"}, &m))
-		for _, s := range m.NetworkInfo.Vswitch {
-			out = append(out, fmt.Sprintf("switch %s %v", s.Name, s.Portgroup))
+		must(t, property.DefaultCollector(s.Client()).RetrieveOne(ctx, ns.Reference(), []string{"networkInfo"}, &m))
+		for _, sw := range m.NetworkInfo.Vswitch {
+			out = append(out, fmt.Sprintf("switch %s %v", sw.Name, sw.Portgroup))
 		}
 	}
-	for name, dir := range map[string]string{"datastore": f.ds, "work": f.work} {
-		must(f.t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	for name, dir := range dirs {
+		must(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 			if err == nil {
 				out = append(out, name+" "+strings.TrimPrefix(p, dir))
 			}
