@@ -14,15 +14,17 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
+	viclab "github.com/vic-engine/vic/pkg/lab"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/portlayer/vmspec"
 )
 
+// both runs a test on the plain simulator and on our lab, as ESXi and vCenter.
 func both(t *testing.T, f func(t *testing.T, l *lab)) {
 	t.Helper()
-	for name, model := range map[string]func() *simulator.Model{"esx": simulator.ESX, "vpx": simulator.VPX} {
-		t.Run(name, func(t *testing.T) { f(t, newLab(t, model())) })
-	}
+	t.Run("esx", func(t *testing.T) { f(t, newLab(t, simulator.ESX())) })
+	t.Run("lab-esxi", func(t *testing.T) { f(t, newOwnLab(t, viclab.ModeESXi)) })
+	t.Run("lab-vcenter", func(t *testing.T) { f(t, newOwnLab(t, viclab.ModeVCenter)) })
 }
 
 func TestLife(t *testing.T) {
@@ -325,8 +327,8 @@ func TestVMThatTurnsItselfOffInBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.guests.run(c.ID, func(g *line) {
-		g.write([]guestinfo.Pair{{Key: guestinfo.KeyTetherState, Value: "no image disk at scsi0:1"}})
-		_ = l.admin.PowerOff(context.Background(), g.vm)
+		g.set([]guestinfo.Pair{{Key: guestinfo.KeyTetherState, Value: "no image disk at scsi0:1"}})
+		g.halt()
 	})
 	var se *spec.StartError
 	if err := e.Start(t.Context(), c.ID); !errors.As(err, &se) || se.Code != spec.ExitGuestFailed || !strings.Contains(err.Error(), "no image disk") {
@@ -451,7 +453,7 @@ func TestAttachBeforeStart(t *testing.T) {
 		t.Errorf("attach: %q, %v", out.String(), err)
 	}
 	// One that waits for a start that fails is let go.
-	l.guests.run(c.ID, func(g *line) { _ = l.admin.PowerOff(context.Background(), g.vm) })
+	l.guests.run(c.ID, func(g *line) { g.halt() })
 	parked = make(chan struct{})
 	go func() {
 		over <- e.Attach(context.Background(), c.ID, spec.Streams{Joined: func() { close(parked) }})

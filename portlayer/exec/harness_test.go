@@ -31,8 +31,10 @@ const vch = "564d1f3b-7d3e-4b1f-8c9a-0d6f5e4c3b2a"
 // lab is a simulated vSphere with guests that do as the test's programs say.
 type lab struct {
 	t      *testing.T
-	model  *simulator.Model
-	url    string
+	cfg    vsphere.Config
+	dsName string
+	group  string // port group
+	pool   string
 	admin  *vsphere.Session // as an administrator, and as the guests' host
 	place  vsphere.Place
 	ds     *vsphere.Datastore
@@ -40,6 +42,7 @@ type lab struct {
 	guests *guests
 }
 
+// newLab is govmomi's simulator as it is: quick to make.
 func newLab(t *testing.T, m *simulator.Model) *lab {
 	t.Helper()
 	m.Machine = 0
@@ -50,31 +53,39 @@ func newLab(t *testing.T, m *simulator.Model) *lab {
 	m.Service.Listen = &url.URL{User: url.UserPassword("root", "secret")}
 	m.Service.RegisterEndpoints = true
 	srv := m.Service.NewServer()
-	l := &lab{t: t, model: m, url: srv.URL.Scheme + "://" + srv.URL.Host + "/sdk"}
 	t.Cleanup(func() { srv.Close(); m.Remove() })
+	l := &lab{t: t, dsName: "LocalDS_0", group: "VM Network", guests: newGuests()}
+	l.cfg = vsphere.Config{URL: srv.URL.Scheme + "://" + srv.URL.Host + "/sdk", User: "root", Password: "secret", Insecure: true}
+	if m.ServiceContent.About.ApiType == "VirtualCenter" {
+		l.group, l.pool = "DC0_DVPG0", "DC0_C0/Resources"
+	}
+	m.Map().AddHandler(&simHost{l: l, lines: map[types.ManagedObjectReference]*line{}})
+	return l.furnish()
+}
+
+// furnish makes what an installed VCH has.
+func (l *lab) furnish() *lab {
+	l.t.Helper()
 	l.admin = l.dial()
-	pool := ""
-	if l.admin.IsVC() {
-		pool = "DC0_C0/Resources"
-	}
 	var err error
-	if l.place, err = l.admin.Place(t.Context(), vsphere.PlaceConfig{Pool: pool}); err != nil {
-		t.Fatal(err)
+	if l.place, err = l.admin.Place(l.t.Context(), vsphere.PlaceConfig{Pool: l.pool}); err != nil {
+		l.t.Fatal(err)
 	}
-	if l.ds, err = l.admin.Datastore(t.Context(), vsphere.DatastoreConfig{Name: "LocalDS_0", Pool: &l.place.Pool}); err != nil {
-		t.Fatal(err)
+	if l.ds, err = l.admin.Datastore(l.t.Context(), vsphere.DatastoreConfig{Name: l.dsName, Pool: &l.place.Pool}); err != nil {
+		l.t.Fatal(err)
 	}
 	l.images = &images{ds: l.ds}
 	l.makeDisk("blank.vmdk")
 	l.makeDisk("image.vmdk")
-	l.guests = &guests{lab: l, line: map[string]*line{}, program: map[string]program{}, changed: make(chan struct{})}
-	m.Map().AddHandler(l.guests)
+	if err := l.ds.Put(l.t.Context(), l.ds.Path("bootstrap.iso"), strings.NewReader("iso"), 3); err != nil {
+		l.t.Fatal(err)
+	}
 	return l
 }
 
 func (l *lab) dial() *vsphere.Session {
 	l.t.Helper()
-	s, err := vsphere.Dial(l.t.Context(), vsphere.Config{URL: l.url, User: "root", Password: "secret", Insecure: true})
+	s, err := vsphere.Dial(l.t.Context(), l.cfg)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -127,19 +138,15 @@ type engine struct {
 func (l *lab) boot(change ...func(*Config)) *engine {
 	l.t.Helper()
 	s := l.dial()
-	place, err := s.Place(l.t.Context(), vsphere.PlaceConfig{Pool: l.poolName()})
+	place, err := s.Place(l.t.Context(), vsphere.PlaceConfig{Pool: l.pool})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	ds, err := s.Datastore(l.t.Context(), vsphere.DatastoreConfig{Name: "LocalDS_0", Pool: &place.Pool})
+	ds, err := s.Datastore(l.t.Context(), vsphere.DatastoreConfig{Name: l.dsName, Pool: &place.Pool})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	pg := "VM Network"
-	if s.IsVC() {
-		pg = "DC0_DVPG0"
-	}
-	state, err := network.New(network.Config{VCH: vch, PortGroup: pg})
+	state, err := network.New(network.Config{VCH: vch, PortGroup: l.group})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -156,7 +163,7 @@ func (l *lab) boot(change ...func(*Config)) *engine {
 		BootstrapISO: ds.Path("bootstrap.iso"), BootstrapRef: ds.Reference(),
 		Line:   func() (string, error) { return "tcp://10.118.0.10:8080", nil },
 		Images: l.images, Lines: l.guests, Leases: network.NewLeases(state),
-		BootTimeout: 5 * time.Second, EndTimeout: time.Second,
+		BootTimeout: 30 * time.Second, EndTimeout: time.Second,
 		Publish: bus.Publish, Log: logrus.NewEntry(log),
 	}
 	for _, c := range change {
@@ -185,13 +192,6 @@ func (l *lab) boot(change ...func(*Config)) *engine {
 		l.t.Fatal(err)
 	}
 	return e
-}
-
-func (l *lab) poolName() string {
-	if l.admin.IsVC() {
-		return "DC0_C0/Resources"
-	}
-	return ""
 }
 
 func container(n int) spec.Container {
@@ -234,25 +234,28 @@ func (l *lab) files() string {
 // program is what a guest does after its boot.
 type program func(g *line)
 
-// guests stand in for the hypervisor, tether and the concentrator: a VM that is
-// powered on runs its program.
+// guests stand in for tether and the concentrator: a VM that is powered on runs
+// its program.
 type guests struct {
-	lab *lab
-
 	mu      sync.Mutex
 	m       *Manager
 	program map[string]program // by container id; default: run until stopped
-	line    map[string]*line
-	changed chan struct{} // closed and renewed when a line comes up
+	line    map[string]*line   // those that are up
+	changed chan struct{}      // closed and renewed when a line comes up
+}
+
+func newGuests() *guests {
+	return &guests{line: map[string]*line{}, program: map[string]program{}, changed: make(chan struct{})}
 }
 
 // line is one boot.
 type line struct {
 	g    *guests
 	id   string
-	vm   types.ManagedObjectReference
-	off  chan struct{} // closed when the VM is off
-	over chan struct{} // closed by Drop
+	set  func([]guestinfo.Pair) // guestinfo
+	halt func()                 // power off from inside
+	off  chan struct{}          // closed when the VM is off
+	over chan struct{}          // closed by Drop
 
 	released chan struct{}
 	signals  chan string
@@ -262,6 +265,14 @@ type line struct {
 	following chan logframe.Position
 	// startErr is what Release gives; pid 7 else.
 	startErr error
+}
+
+func (g *guests) boot(id string, set func([]guestinfo.Pair), halt func()) *line {
+	return &line{
+		g: g, id: id, set: set, halt: halt, off: make(chan struct{}), over: make(chan struct{}),
+		released: make(chan struct{}), signals: make(chan string, 10), joined: make(chan spec.Streams, 10),
+		frames: make(chan logframe.Frame), following: make(chan logframe.Position, 10),
+	}
 }
 
 func (g *guests) report(m *Manager) {
@@ -276,60 +287,66 @@ func (g *guests) manager() *Manager {
 	return g.m
 }
 
-func (g *guests) Reference() types.ManagedObjectReference    { return types.ManagedObjectReference{} }
-func (g *guests) PutObject(*simulator.Context, mo.Reference) {}
-func (g *guests) RemoveObject(*simulator.Context, types.ManagedObjectReference) {
+// work runs the program of a VM that is on.
+func (g *guests) work(l *line) {
+	g.mu.Lock()
+	p := g.program[l.id]
+	g.mu.Unlock()
+	if p == nil {
+		p = service
+	}
+	p(l)
 }
 
+// simHost runs guests for the plain simulator, which only says that VMs are on.
+type simHost struct {
+	l     *lab
+	mu    sync.Mutex
+	lines map[types.ManagedObjectReference]*line
+}
+
+func (h *simHost) Reference() types.ManagedObjectReference                       { return types.ManagedObjectReference{} }
+func (h *simHost) PutObject(*simulator.Context, mo.Reference)                    {}
+func (h *simHost) RemoveObject(*simulator.Context, types.ManagedObjectReference) {}
+
 // UpdateObject sees each change of the simulated inventory.
-func (g *guests) UpdateObject(_ *simulator.Context, o mo.Reference, pc []types.PropertyChange) {
-	if o.Reference().Type != "VirtualMachine" {
-		return
-	}
+func (h *simHost) UpdateObject(_ *simulator.Context, o mo.Reference, pc []types.PropertyChange) {
+	ref := o.Reference()
 	for _, c := range pc {
 		state, ok := c.Val.(types.VirtualMachinePowerState)
 		if c.Name != "runtime.powerState" || !ok {
 			continue
 		}
 		if state == types.VirtualMachinePowerStatePoweredOn {
-			go g.on(o.Reference())
+			go h.on(ref)
 			continue
 		}
-		g.mu.Lock()
-		for _, l := range g.line {
-			if l.vm == o.Reference() {
-				select {
-				case <-l.off:
-				default:
-					close(l.off)
-				}
-			}
+		h.mu.Lock()
+		if l := h.lines[ref]; l != nil {
+			close(l.off)
+			delete(h.lines, ref)
 		}
-		g.mu.Unlock()
+		h.mu.Unlock()
 	}
 }
 
-func (g *guests) on(vm types.ManagedObjectReference) {
-	v, err := g.lab.admin.VM(context.Background(), vm)
+func (h *simHost) on(ref types.ManagedObjectReference) {
+	ctx, admin := context.Background(), h.l.admin
+	v, err := admin.VM(ctx, ref)
 	if err != nil {
 		return // the lab has ended
 	}
-	id := v.Config[guestinfo.KeyID]
-	l := &line{
-		g: g, id: id, vm: vm, off: make(chan struct{}), over: make(chan struct{}),
-		released: make(chan struct{}), signals: make(chan string, 10), joined: make(chan spec.Streams, 10),
-		frames: make(chan logframe.Frame), following: make(chan logframe.Position, 10),
-	}
-	g.mu.Lock()
-	p := g.program[id]
-	g.mu.Unlock()
-	if p == nil {
-		p = service
-	}
-	g.mu.Lock()
-	g.line[id] = l
-	g.mu.Unlock()
-	p(l)
+	l := h.l.guests.boot(v.Config[guestinfo.KeyID], func(pairs []guestinfo.Pair) {
+		keys := map[string]string{}
+		for _, p := range pairs {
+			keys[p.Key] = p.Value
+		}
+		_ = admin.Reconfigure(ctx, ref, types.VirtualMachineConfigSpec{ExtraConfig: vsphere.ExtraConfig(keys)})
+	}, func() { _ = admin.PowerOff(ctx, ref) })
+	h.mu.Lock()
+	h.lines[ref] = l
+	h.mu.Unlock()
+	h.l.guests.work(l)
 }
 
 func (g *guests) run(id string, p program) {
@@ -342,22 +359,9 @@ func (g *guests) run(id string, p program) {
 func (l *line) up() {
 	l.g.mu.Lock()
 	defer l.g.mu.Unlock()
-	l.up1()
-}
-
-func (l *line) up1() {
-	l.g.line[l.id+" up"] = l
+	l.g.line[l.id] = l
 	close(l.g.changed)
 	l.g.changed = make(chan struct{})
-}
-
-// write sets guestinfo keys as a guest does.
-func (l *line) write(pairs []guestinfo.Pair) {
-	keys := map[string]string{}
-	for _, p := range pairs {
-		keys[p.Key] = p.Value
-	}
-	_ = l.g.lab.admin.Reconfigure(context.Background(), l.vm, types.VirtualMachineConfigSpec{ExtraConfig: vsphere.ExtraConfig(keys)})
 }
 
 // exit ends the process as tether does: guestinfo, line, power-off.
@@ -365,17 +369,17 @@ func (l *line) exit(e spec.ExitStatus) {
 	if e.Stopped.IsZero() {
 		e.Stopped = time.Now().UTC()
 	}
-	l.write(guestinfo.ExitedPairs(l.id, e))
+	l.set(guestinfo.ExitedPairs(l.id, e))
 	if m := l.g.manager(); m != nil {
 		m.OnExited(l.id, e)
 	}
-	_ = l.g.lab.admin.PowerOff(context.Background(), l.vm)
+	l.halt()
 }
 
 // start starts the process as tether does.
 func (l *line) start() time.Time {
 	at := time.Now().UTC()
-	l.write(guestinfo.StartedPairs(l.id, 7, at))
+	l.set(guestinfo.StartedPairs(l.id, 7, at))
 	if m := l.g.manager(); m != nil {
 		m.OnStarted(l.id, 7)
 	}
@@ -419,7 +423,7 @@ func quiet(l *line) { <-l.off }
 func (g *guests) Session(ctx context.Context, id string) (Line, error) {
 	for {
 		g.mu.Lock()
-		l, changed := g.line[id+" up"], g.changed
+		l, changed := g.line[id], g.changed
 		g.mu.Unlock()
 		if l != nil {
 			return l, nil
@@ -435,9 +439,9 @@ func (g *guests) Session(ctx context.Context, id string) (Line, error) {
 func (g *guests) Drop(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if l := g.line[id+" up"]; l != nil {
+	if l := g.line[id]; l != nil {
 		close(l.over)
-		delete(g.line, id+" up")
+		delete(g.line, id)
 	}
 }
 

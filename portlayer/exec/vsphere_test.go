@@ -14,6 +14,7 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 
+	viclab "github.com/vic-engine/vic/pkg/lab"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
 	"github.com/vic-engine/vic/portlayer/vmspec"
@@ -342,11 +343,12 @@ func TestRemoveKeepsTheImage(t *testing.T) {
 
 // Everything at once on many containers ends in a consistent whole.
 func TestManyAtOnce(t *testing.T) {
-	l := newLab(t, simulator.ESX())
+	const many = 8
+	l := newOwnLab(t, viclab.ModeESXi)
 	e := l.boot()
 	before := l.files()
 	var wg sync.WaitGroup
-	for n := range 12 {
+	for n := range many {
 		wg.Go(func() {
 			c := container(n)
 			ctx := context.Background()
@@ -375,7 +377,7 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("left behind:\n%s", d)
 	}
 	seen := map[string]string{}
-	for range 12 * 4 {
+	for range many * 4 {
 		ev := wait(t, e.events)
 		seen[ev.ID] += string(ev.Kind) + " "
 	}

@@ -1,0 +1,96 @@
+package exec
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vic-engine/vic/pkg/guestinfo"
+	viclab "github.com/vic-engine/vic/pkg/lab"
+	"github.com/vic-engine/vic/pkg/lab/machine"
+	"github.com/vic-engine/vic/pkg/vsphere"
+)
+
+// newOwnLab is our own lab: it checks what it is asked for, keeps real disks,
+// and its guests speak guest RPC; only the hypervisor is made up.
+func newOwnLab(t *testing.T, mode viclab.Mode) *lab {
+	t.Helper()
+	l := &lab{t: t, dsName: "mydatastore", group: "VCH Bridge", guests: newGuests()}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	dir, err := os.MkdirTemp("", "vic-exec-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := viclab.New(viclab.Config{
+		Mode: mode, StateDir: dir, Listen: "127.0.0.1:0", Hypervisor: &hypervisor{g: l.guests}, Log: logrus.NewEntry(log),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- v.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil && ctx.Err() == nil {
+			t.Errorf("lab: %v", err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	wait(t, v.Ready())
+	l.cfg = vsphere.Config{URL: v.URL().String(), User: v.User(), Password: v.Password(), Thumbprint: v.Thumbprint()}
+	return l.furnish()
+}
+
+// hypervisor runs guests' programs in place of VMs.
+type hypervisor struct{ g *guests }
+
+var _ machine.Hypervisor = (*hypervisor)(nil)
+
+func (h *hypervisor) Start(_ context.Context, m machine.Machine, g machine.Guest) (machine.Instance, error) {
+	i := &instance{done: make(chan struct{})}
+	id := strings.TrimSuffix(filepath.Base(m.Dir), "/")
+	if v, ok := g.InfoGet(guestinfo.KeyID); ok {
+		id = v
+	}
+	i.l = h.g.boot(id, func(pairs []guestinfo.Pair) {
+		for _, p := range pairs {
+			_ = g.InfoSet(p.Key, p.Value)
+		}
+	}, i.Kill)
+	go h.g.work(i.l)
+	return i, nil
+}
+
+func (h *hypervisor) Adopt(context.Context, machine.Machine, machine.Guest) (machine.Instance, error) {
+	return nil, os.ErrNotExist
+}
+
+type instance struct {
+	l    *line
+	once sync.Once
+	done chan struct{}
+}
+
+var _ machine.Instance = (*instance)(nil)
+
+func (i *instance) PID() int              { return 1 }
+func (i *instance) Done() <-chan struct{} { return i.done }
+func (i *instance) Err() error            { return nil }
+func (i *instance) Reset() error          { return nil }
+func (i *instance) RebootGuest() error    { return nil }
+func (i *instance) ShutdownGuest() error  { return nil }
+func (i *instance) Kill() {
+	i.once.Do(func() {
+		close(i.l.off)
+		close(i.done)
+	})
+}
+func (i *instance) Usage() (machine.Usage, error) { return machine.Usage{}, nil }
