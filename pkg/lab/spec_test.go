@@ -68,7 +68,9 @@ func TestCreateFaults(t *testing.T) {
 	both(t, func(t *testing.T, r *rig) {
 		r.container("taken")
 		before := strings.Join(r.ls("mydatastore"), " ")
-		create := func(spec types.VirtualMachineConfigSpec) (*object.Task, error) { return r.vms.CreateVM(r.ctx, spec, r.pool, nil) }
+		create := func(spec types.VirtualMachineConfigSpec) (*object.Task, error) {
+			return r.vms.CreateVM(r.ctx, spec, r.pool, nil)
+		}
 		spec := func(change func(*types.VirtualMachineConfigSpec)) types.VirtualMachineConfigSpec {
 			s := r.containerSpec("new")
 			change(&s)
@@ -106,7 +108,9 @@ func TestCreateFaults(t *testing.T) {
 		fails[*types.InvalidDeviceBacking](r, task, err)
 		task, err = create(spec(func(s *types.VirtualMachineConfigSpec) { device(s, 2).GetVirtualDevice().ControllerKey = 77 }))
 		fails[*types.InvalidController](r, task, err)
-		task, err = create(spec(func(s *types.VirtualMachineConfigSpec) { device(s, 2).GetVirtualDevice().UnitNumber = types.NewInt32(7) }))
+		task, err = create(spec(func(s *types.VirtualMachineConfigSpec) {
+			device(s, 2).GetVirtualDevice().UnitNumber = types.NewInt32(7)
+		}))
 		fails[*types.InvalidDeviceSpec](r, task, err)
 		task, err = create(spec(func(s *types.VirtualMachineConfigSpec) {
 			s.DeviceChange[2].GetVirtualDeviceConfigSpec().FileOperation = ""
