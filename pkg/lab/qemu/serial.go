@@ -91,7 +91,11 @@ func (i *instance) join(ctx context.Context, far net.Conn, path string) error {
 		return err
 	}
 	defer near.Close()
-	defer context.AfterFunc(ctx, func() { _ = near.Close() })()
+	// At the VM's end what it said last has still a moment to be taken.
+	defer context.AfterFunc(ctx, func() {
+		_ = near.SetReadDeadline(time.Now().Add(lastWords))
+		_ = far.SetDeadline(time.Now().Add(lastWords))
+	})()
 	var g errgroup.Group
 	copyTo := func(dst, src net.Conn, halt func()) func() error {
 		return func() error {
@@ -111,8 +115,9 @@ func (i *instance) join(ctx context.Context, far net.Conn, path string) error {
 // found by the next one sooner than by a retransmission.
 const dialLimit = 3 * time.Second
 
-// lastWords is how long the far end may still speak after a guest's end closed.
-const lastWords = 100 * time.Millisecond
+// lastWords is how long either end has for what is under way when the other one
+// has gone.
+const lastWords = 250 * time.Millisecond
 
 // listenLoopback serves a port whose other end comes to us. Whatever address the
 // URI names, only this computer can reach it.

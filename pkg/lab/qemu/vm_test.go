@@ -193,6 +193,16 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
+// TestDeafFarEnd: a far end that reads nothing holds up neither the VM's end nor
+// Close.
+func TestDeafFarEnd(t *testing.T) {
+	vm := qemutest.Boot(t, qemutest.Options{ISO: qemutest.TinyISO(t), Console: 1})
+	line := vm.Line(0) // nobody reads its hello
+	vm.Kill()
+	vm.WaitOff(limit)
+	_ = line // kept open until the end; Boot's cleanup calls Close
+}
+
 // TestProbe: KVM is used only when a guest reached user space, which the tiny ISO
 // never does.
 func TestProbe(t *testing.T) {
