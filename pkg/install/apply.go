@@ -32,6 +32,7 @@ type applier struct {
 	pool, folder types.ManagedObjectReference
 	made         Made
 	state        applianceState
+	failed       failures
 }
 
 func newApplier(c Config, s *vsphere.Session, ds *vsphere.Datastore, log *logrus.Entry, u *undoStack) *applier {

@@ -25,6 +25,29 @@ const (
 	engineFailed  = "FAILED"
 )
 
+// engineTries is how often the engine may fail before create gives up: it is
+// started again when it ends, and may find vSphere only the second time.
+const engineTries = 3
+
+// failures counts how often the engine failed, from the states that were seen.
+type failures struct {
+	n      int
+	reason string // of the last failure, in the engine's own words
+	down   bool
+}
+
+// seen takes a state in, and tells whether that was one failure too many. One
+// failure may be reported twice, by the engine and by what supervises it.
+func (f *failures) seen(state string) bool {
+	failed := strings.HasPrefix(state, engineFailed)
+	if failed && !f.down {
+		f.n++
+		f.reason = strings.TrimLeft(strings.TrimPrefix(state, engineFailed), ": ")
+	}
+	f.down = failed
+	return f.n >= engineTries
+}
+
 // pingEvery is how often the Docker API is asked while it does not answer.
 const pingEvery = 300 * time.Millisecond
 
@@ -85,8 +108,10 @@ func (a *applier) watch(ctx context.Context, done func(applianceState) bool) err
 			return true
 		case state.Power == types.VirtualMachinePowerStatePoweredOff:
 			bad = fmt.Errorf("the appliance powered itself off (its console is in %s/%s); %s: %w", a.made.HomeDir, consoleLog, state, errdefs.ErrAborted)
-		case strings.HasPrefix(state.Engine, engineFailed):
-			bad = fmt.Errorf("the engine could not start: %s: %w", strings.TrimLeft(strings.TrimPrefix(state.Engine, engineFailed), ": "), errdefs.ErrAborted)
+		case strings.HasPrefix(state.Tether, engineFailed):
+			bad = fmt.Errorf("the appliance could not boot; %s: %w", state, errdefs.ErrAborted)
+		case a.failed.seen(state.Engine):
+			bad = fmt.Errorf("the engine could not start: %s: %w", a.failed.reason, errdefs.ErrAborted)
 		}
 		return bad != nil
 	}

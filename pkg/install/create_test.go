@@ -156,7 +156,9 @@ func TestCreateUndoes(t *testing.T) {
 			f.guest.noIP = true
 		}, "IP address none"},
 		{"guest powers off", false, false, func(f *fixture, _ *CreateOptions) { f.guest.off = true }, "powered itself off (its console is in [mydatastore] VCH001/console.log)"},
-		{"engine fails", false, false, func(f *fixture, _ *CreateOptions) { f.guest.engine = "FAILED: no route to vSphere" }, "the engine could not start: no route to vSphere"},
+		{"engine fails", false, false, func(f *fixture, _ *CreateOptions) {
+			f.guest.engine, f.guest.failsLeft = "FAILED: no route to vSphere", -1
+		}, "the engine could not start: no route to vSphere"},
 		{"engine hangs", false, false, func(f *fixture, o *CreateOptions) {
 			f.guest.engine = "STARTING"
 		}, "IP address 127.118.0.10, engine STARTING, boot waiting for secrets"},
@@ -206,6 +208,28 @@ func TestCreateKeepsForALook(t *testing.T) {
 	must(t, Delete(context.Background(), f.delete(), f.env()))
 	if strings.Contains(f.world(), "/VCH001\n") {
 		t.Errorf("delete left a trace:\n%s", f.world())
+	}
+}
+
+// TestEngineMayFailOnce: the engine is started again when it ends.
+func TestEngineMayFailOnce(t *testing.T) {
+	f := newFixture(t, true)
+	f.guest.engine, f.guest.failsLeft = "FAILED: no route to vSphere yet", 1
+	must(t, Create(context.Background(), f.create(), f.env()))
+}
+
+func TestFailures(t *testing.T) {
+	var f failures
+	for i, c := range []struct {
+		state string
+		n     int
+	}{{"", 0}, {"STARTING", 0}, {"FAILED: a", 1}, {"FAILED: vic-engine ended", 1}, {"STARTING", 1}, {"FAILED: b", 2}, {"RUNNING", 2}, {"FAILED: c", 3}} {
+		if over := f.seen(c.state); f.n != c.n || over != (c.n >= engineTries) {
+			t.Errorf("%d: %+v after %q, over %v", i, f, c.state, over)
+		}
+	}
+	if f.reason != "c" {
+		t.Errorf("reason %q", f.reason)
 	}
 }
 

@@ -230,6 +230,8 @@ type fakeGuest struct {
 	silent, noIP, off, wrongCert bool
 	hang                         func() // called a moment after the guest got stuck
 	engine                       string
+	failsLeft                    int // see supervise
+	turned                       time.Time
 }
 
 func newFakeGuest(f *fixture) *fakeGuest {
@@ -323,6 +325,9 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 		g.set(ctx, vm, guestinfo.KeyTetherState, "waiting for secrets")
 	case g.secrets.Name == "" && keys[guestinfo.KeyPassword] != "":
 		g.serve(ctx, vm, keys)
+	case g.secrets.Name != "" && strings.HasPrefix(g.engine, engineFailed) && keys[guestinfo.KeyEngineState] != engineRunning && time.Since(g.turned) > 60*time.Millisecond:
+		g.turned = time.Now()
+		g.supervise(ctx, vm, keys[guestinfo.KeyEngineState])
 	}
 }
 
@@ -367,6 +372,22 @@ func (g *fakeGuest) serve(ctx *simulator.Context, vm *simulator.VirtualMachine, 
 	}
 }
 
+// supervise plays an engine that ends and is started again: failsLeft times, or
+// for ever when that is negative.
+func (g *fakeGuest) supervise(ctx *simulator.Context, vm *simulator.VirtualMachine, state string) {
+	switch {
+	case !strings.HasPrefix(state, engineFailed):
+		if g.failsLeft == 0 {
+			g.set(ctx, vm, guestinfo.KeyEngineState, engineRunning)
+			return
+		}
+		g.failsLeft--
+		g.set(ctx, vm, guestinfo.KeyEngineState, g.engine)
+	default:
+		g.set(ctx, vm, guestinfo.KeyEngineState, "STARTING")
+	}
+}
+
 func (g *fakeGuest) stuck() {
 	if g.hang != nil {
 		time.AfterFunc(200*time.Millisecond, g.hang)
@@ -375,7 +396,13 @@ func (g *fakeGuest) stuck() {
 
 func (g *fakeGuest) set(ctx *simulator.Context, vm *simulator.VirtualMachine, key, value string) {
 	ctx.WithLock(vm, func() {
-		extra := append(append([]types.BaseOptionValue(nil), vm.Config.ExtraConfig...), &types.OptionValue{Key: key, Value: value})
+		var extra []types.BaseOptionValue
+		for _, o := range vm.Config.ExtraConfig {
+			if o.GetOptionValue().Key != key {
+				extra = append(extra, o)
+			}
+		}
+		extra = append(extra, &types.OptionValue{Key: key, Value: value})
 		ctx.Update(vm, []types.PropertyChange{{Name: "config.extraConfig", Val: extra}})
 	})
 }

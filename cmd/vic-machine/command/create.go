@@ -78,7 +78,7 @@ func newCreate(t Terminal) *cobra.Command {
 		Short: "Make a Virtual Container Host",
 		Example: `  vic-machine create --target root@esxi01.example.com --name VCH001 \
     --image-datastore mydatastore --bridge-network 'VCH Bridge' --external-network 'VM Network'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runCreate(cmd.Context(), t, cmd.OutOrStdout(), o)
 		},

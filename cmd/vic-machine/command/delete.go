@@ -31,7 +31,7 @@ func newDelete(t Terminal) *cobra.Command {
 		Use:     "delete --target TARGET --name NAME [flags]",
 		Short:   "Remove a Virtual Container Host with its containers and images",
 		Example: "  vic-machine delete --target esxi01.example.com --user root --name VCH001",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDelete(cmd.Context(), t, cmd.OutOrStdout(), o)
 		},

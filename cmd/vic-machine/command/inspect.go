@@ -27,7 +27,7 @@ func newInspect(t Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect --target TARGET --name NAME [flags]",
 		Short: "Show a Virtual Container Host and how to reach it",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runInspect(cmd.Context(), t, cmd.OutOrStdout(), o)
 		},

@@ -32,7 +32,7 @@ func newLs(t Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls --target TARGET [flags]",
 		Short: "List the Virtual Container Hosts of a target",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLs(cmd.Context(), t, cmd.OutOrStdout(), o)
 		},

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,8 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vic-engine/vic/pkg/install"
 	"github.com/vic-engine/vic/pkg/version"
@@ -69,8 +72,31 @@ func Root(t Terminal) *cobra.Command {
 	root.SetIn(t.In)
 	root.SetOut(t.Out)
 	root.SetErr(t.Err)
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newCreate(t), newDelete(t), newLs(t), newInspect(t), newVersion())
 	return root
+}
+
+// flagError says which flag is unknown, and no more: what was typed may be a
+// password that went astray.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	name := "--" + unknown.GetSpecifiedName()
+	if unknown.GetSpecifiedShortnames() != "" {
+		name = "-" + unknown.GetSpecifiedName()
+	}
+	return fmt.Errorf("unknown flag %s: see %s --help: %w", name, cmd.CommandPath(), errdefs.ErrInvalidArgument)
+}
+
+// noArgs refuses arguments without repeating them, for the same reason.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("unknown argument after the flags: %s takes none, and values with spaces need quotes: %w", cmd.CommandPath(), errdefs.ErrInvalidArgument)
 }
 
 // logsToOut tells the verbs whose log is their output.

@@ -67,10 +67,13 @@ func inTemp(t *testing.T) {
 }
 
 func TestUnknownVerbAndFlag(t *testing.T) {
-	for _, args := range [][]string{{"frobnicate"}, {"ls", "--nope"}, {"create", "extra"}} {
+	for _, args := range [][]string{{"frobnicate"}, {"ls", "--nope=hush"}, {"create", "root:hush@h"}, {"create", "-Xhush"}, {"delete", "-n", "x", "hush"}} {
 		stdout, stderr, code := call{}.run(t, args...)
 		if code != 1 || !strings.Contains(stdout+stderr, "failed: unknown") {
 			t.Errorf("%q: exit %d\n%s%s", args, code, stdout, stderr)
+		}
+		if strings.Contains(stdout+stderr, "hush") {
+			t.Errorf("%q: repeats what may be a password: %s%s", args, stdout, stderr)
 		}
 	}
 }
