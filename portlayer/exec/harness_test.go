@@ -19,6 +19,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
+	viclab "github.com/vic-engine/vic/pkg/lab"
 	"github.com/vic-engine/vic/pkg/logframe"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
@@ -40,6 +41,7 @@ type lab struct {
 	ds     *vsphere.Datastore
 	images *images
 	guests *guests
+	own    *viclab.Lab // nil on the plain simulator
 }
 
 // newLab is govmomi's simulator as it is: quick to make.

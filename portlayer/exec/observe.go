@@ -3,8 +3,6 @@ package exec
 import (
 	"context"
 	"errors"
-	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -113,23 +111,22 @@ func (m *Manager) take(ctx context.Context, vm vsphere.VM, seen map[string]uint6
 	if err != nil {
 		return m.adopt(ctx, vm, first)
 	}
+	ref := vm.Ref
 	for range 5 {
 		if err = c.observe(vm, seen[id]); err == nil {
-			break
-		}
-		if !errors.Is(err, errOld) {
-			return err
+			m.renamed(ctx, c, vm)
+			return nil
 		}
 		seen = m.generations()
-		if vm, err = m.cfg.VSphere.VM(ctx, vm.Ref); err != nil {
-			if errdefs.IsNotFound(err) {
-				m.Gone(vm.Ref)
-				return nil
-			}
+		if vm, err = m.cfg.VSphere.VM(ctx, ref); errdefs.IsNotFound(err) {
+			m.Gone(ref)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	m.renamed(ctx, c, vm)
+	// Whoever changes it that fast looks at it after.
 	return nil
 }
 
@@ -204,6 +201,7 @@ func (m *Manager) adopt(ctx context.Context, vm vsphere.VM, first bool) error {
 }
 
 // observe believes a VM that was read when the container's generation was seen.
+// Its only error is errOld.
 func (c *Controller) observe(vm vsphere.VM, seen uint64) error {
 	status, serr := guestinfo.DecodeStatus(c.id, vm.Config)
 	sc, err := guestinfo.DecodeContainer(guestinfo.FromMap(vm.Config))
@@ -316,57 +314,4 @@ func (c *Controller) endOf(status *guestinfo.Status) (exit spec.ExitStatus, exte
 // killedAt is the end of a process whose VM was turned off under it.
 func killedAt(started, stopped time.Time) spec.ExitStatus {
 	return spec.ExitStatus{Code: 137, Signal: 9, Started: started, Stopped: stopped}
-}
-
-// renamed gives the container the name that an administrator has given its VM.
-// A VM is called by the container's id or by its name; anything else is new.
-func (m *Manager) renamed(ctx context.Context, c *Controller, vm vsphere.VM) {
-	v, ok := c.listed()
-	if !ok || vm.Name == "" || vm.Name == c.id {
-		return
-	}
-	want := containerName(vm.Name)
-	other := want + "-" + c.id[:12]
-	if v.Container.Name == want || v.Container.Name == other {
-		return
-	}
-	if m.taken(want, c.id) {
-		want = other
-	}
-	err := m.update(ctx, c, true, func(s *spec.Container, now vsphere.VM) error {
-		if now.Name == vm.Name {
-			s.Name = want
-		}
-		return nil
-	})
-	if err != nil && ctx.Err() == nil {
-		c.log().WithError(err).Warn("container could not be renamed like its VM")
-	}
-}
-
-func (m *Manager) taken(name, except string) bool {
-	for _, v := range m.Containers() {
-		if v.Container.Name == name && v.Container.ID != except {
-			return true
-		}
-	}
-	return false
-}
-
-var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_.-]+`)
-
-// containerName makes a VM's name fit for a container.
-func containerName(vm string) string {
-	n := notInNames.ReplaceAllString(vm, "_")
-	if n == "" || !isAlnum(n[0]) {
-		n = "vm" + n
-	}
-	if len(n) == 1 {
-		n = fmt.Sprintf("vm_%s", n)
-	}
-	return n
-}
-
-func isAlnum(b byte) bool {
-	return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
 }

@@ -8,7 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
@@ -45,6 +48,7 @@ func newOwnLab(t *testing.T, mode viclab.Mode) *lab {
 		_ = os.RemoveAll(dir)
 	})
 	wait(t, v.Ready())
+	l.own = v
 	l.cfg = vsphere.Config{URL: v.URL().String(), User: v.User(), Password: v.Password(), Thumbprint: v.Thumbprint()}
 	return l.furnish()
 }
@@ -94,3 +98,67 @@ func (i *instance) Kill() {
 	})
 }
 func (i *instance) Usage() (machine.Usage, error) { return machine.Usage{}, nil }
+
+// vSphere drops all sessions: nothing is missed, and what comes after is seen.
+func TestLostSession(t *testing.T) {
+	l := newOwnLab(t, viclab.ModeVCenter)
+	e := l.boot()
+	a, err := e.Create(t.Context(), container(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := e.Create(t.Context(), container(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{a.Container.ID, b.Container.ID} {
+		if err := e.Start(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.next(4)
+	l.own.DropSessions()
+	began := time.Now()
+	if err := l.admin.PowerOff(t.Context(), l.vm(a)); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.next(1); got[0] != "exited c1 137 external" {
+		t.Errorf("%v", got)
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("it took %s", d)
+	}
+	if err := e.Stop(t.Context(), b.Container.ID, "", 10*time.Second); err != nil {
+		t.Errorf("stop after the session was lost: %v", err)
+	}
+}
+
+// A full datastore and a host that is away: clear errors, nothing left behind.
+func TestLabFaults(t *testing.T) {
+	l := newOwnLab(t, viclab.ModeESXi)
+	e := l.boot()
+	v, err := e.Create(t.Context(), container(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := l.files()
+	l.own.FillDatastore(l.dsName, true)
+	if _, err := e.Create(t.Context(), container(2)); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("create on a full datastore: %v", err)
+	}
+	l.own.FillDatastore(l.dsName, false)
+	l.own.DisconnectHost(true)
+	if _, err := e.Create(t.Context(), container(2)); err == nil {
+		t.Error("create on a host that is away")
+	}
+	if err := e.Start(t.Context(), v.Container.ID); err == nil {
+		t.Error("start on a host that is away")
+	}
+	l.own.DisconnectHost(false)
+	if d := cmp.Diff(before, l.files()); d != "" {
+		t.Errorf("left behind:\n%s", d)
+	}
+	if err := e.Start(t.Context(), v.Container.ID); err != nil {
+		t.Errorf("start when all is well again: %v", err)
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -313,37 +311,4 @@ func (m *Manager) explain(ctx context.Context, c *Controller, r *run, err error)
 		r.report = &spec.ExitStatus{Code: spec.ExitGuestFailed, Error: msg, Stopped: m.cfg.Now().UTC()}
 	}
 	return &spec.StartError{Code: spec.ExitGuestFailed, Msg: msg}
-}
-
-// consoleBytes and consoleLines bound what an error shows of a console.
-const (
-	consoleBytes = 4096
-	consoleLines = 15
-)
-
-func (m *Manager) consoleTail(ctx context.Context, id string) (string, error) {
-	p := vmspec.Path(m.cfg.DatastoreName, id, vmspec.ConsoleLog)
-	r, size, err := m.cfg.Datastore.Get(ctx, p, 0)
-	if err != nil {
-		return "", err
-	}
-	if size > consoleBytes {
-		r.Close()
-		if r, _, err = m.cfg.Datastore.Get(ctx, p, size-consoleBytes); err != nil {
-			return "", err
-		}
-	}
-	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, 2*consoleBytes))
-	if err != nil {
-		return "", err
-	}
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(b), "?")), "\n")
-	if len(lines) > consoleLines {
-		lines = lines[len(lines)-consoleLines:]
-	}
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], "\r")
-	}
-	return strings.Join(lines, "\n"), nil
 }
