@@ -1,0 +1,314 @@
+package tether
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/tether/session"
+	"github.com/vic-engine/vic/tether/system"
+)
+
+// Where the parts of a container's root are mounted. The image's disk and the
+// container's own are joined at rootDir.
+const (
+	imageDir = "/run/vic/image"
+	writeDir = "/run/vic/rw"
+	rootDir  = "/run/vic/root"
+	etcDir   = "/run/vic/etc"
+)
+
+// The UARTs of a containerVM; ttyS2 is the kernel's console.
+const (
+	controlLine = "/dev/ttyS0"
+	outputLine  = "/dev/ttyS1"
+)
+
+// diskWait is how long a disk of the VM may take to appear. PVSCSI disks are
+// there when the driver is loaded; an emulated machine under load is slower.
+const diskWait = 30 * time.Second
+
+// stopGrace is how long the process has after a soft power-off before it is
+// killed, as Docker's default.
+const stopGrace = 10 * time.Second
+
+// Container is a containerVM while it boots and runs.
+type Container struct {
+	*VM
+	spec        spec.Container
+	maintenance bool
+	session     *session.Manager
+	output      *os.File // ttyS1
+	nics        nics
+}
+
+// bootContainer runs a containerVM from its configuration to its power-off.
+func bootContainer(ctx context.Context, c *Container) error {
+	err := run(ctx, c, containerSteps(), c.log)
+	if err == nil {
+		err = c.process(ctx)
+	}
+	if err != nil {
+		c.fail(err)
+	}
+	return c.shutDown()
+}
+
+// fail reports a boot that cannot run the process: to the engine, and as the
+// container's exit for whoever reads the VM's configuration later.
+func (c *Container) fail(err error) {
+	c.log.WithError(err).Error("boot failed, powering off")
+	_ = c.rpc.Set(guestinfo.KeyTetherState, "FAILED: "+err.Error())
+	if c.session != nil {
+		c.session.Fail(err)
+		return
+	}
+	id, _, _ := c.rpc.Get(guestinfo.KeyID)
+	now := time.Now()
+	for _, p := range guestinfo.ExitedPairs(id, spec.ExitStatus{Code: spec.ExitGuestFailed, Error: err.Error(), Started: now, Stopped: now}) {
+		if err := c.rpc.Set(p.Key, p.Value); err != nil {
+			c.log.WithError(err).Error("exit status not reported")
+			return
+		}
+	}
+}
+
+func (c *Container) configuration(context.Context) (err error) {
+	if c.spec, err = guestinfo.DecodeContainer(c.get); err != nil {
+		return err
+	}
+	mode, _, err := c.rpc.Get(guestinfo.KeyMode)
+	if err != nil {
+		return err
+	}
+	c.maintenance = mode == guestinfo.ModeMaintenance
+	c.log.WithField(spec.FieldContainer, c.spec.ID).Info("container")
+	return c.spec.Validate()
+}
+
+// line makes this boot's host key, publishes it, and serves the control line.
+func (c *Container) line(ctx context.Context) error {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("host key: %w", err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return fmt.Errorf("host key: %w", err)
+	}
+	public := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
+	if err := c.rpc.Set(guestinfo.KeyHostKey, public); err != nil {
+		return err
+	}
+	if c.output, err = system.OpenSerial(outputLine); err != nil {
+		return err
+	}
+	c.session, err = session.New(session.Config{
+		Container: c.spec,
+		BootID:    c.bootID,
+		HostKey:   signer,
+		Reaper:    c.reaper,
+		Log:       c.output,
+		Reporter:  session.GuestinfoReporter(c.rpc),
+		Logger:    c.log,
+	})
+	if err != nil {
+		return err
+	}
+	c.goes(func() {
+		if err := c.session.ServeLine(ctx, session.OpenLine(controlLine)); err != nil && ctx.Err() == nil {
+			c.log.WithError(err).Error("control line ended")
+		}
+	})
+	return nil
+}
+
+func (c *Container) hostname(context.Context) error {
+	if err := system.Loopback(); err != nil {
+		return err
+	}
+	if d := c.spec.Domainname; d != "" {
+		if err := system.Domainname(d); err != nil {
+			return err
+		}
+	}
+	return system.Hostname(hostnameOf(c.spec))
+}
+
+func (c *Container) disks(ctx context.Context) error {
+	bus, err := system.PVSCSI()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, diskWait)
+	defer cancel()
+	r := c.spec.Root
+	for _, d := range []struct {
+		what, dir string
+		unit      int
+		flags     uintptr
+	}{
+		{"image", imageDir, r.ImageUnit, unix.MS_RDONLY},
+		{"container", writeDir, r.UpperUnit, 0},
+	} {
+		dev, err := bus.Disk(ctx, d.unit)
+		if err != nil {
+			return fmt.Errorf("%s disk: %w", d.what, err)
+		}
+		if err := (system.Mount{Source: dev, Target: d.dir, Type: "ext4", Flags: d.flags}).Do(); err != nil {
+			return fmt.Errorf("%s disk scsi0:%d: %w", d.what, d.unit, err)
+		}
+	}
+	return nil
+}
+
+func (c *Container) root(context.Context) error {
+	err := system.Overlay(imageDir, filepath.Join(writeDir, "upper"), filepath.Join(writeDir, "work"), rootDir, false)
+	if err != nil {
+		return err
+	}
+	return system.KernelFilesystems(rootDir, system.RootOptions{ShmBytes: c.spec.Root.ShmSizeBytes, Privileged: c.spec.Process.Privileged})
+}
+
+// hostFiles puts the three files that Docker manages over those of the image,
+// and then seals a root that shall be read-only.
+func (c *Container) hostFiles(context.Context) error {
+	files := map[string]string{
+		"hostname": hostnameOf(c.spec) + "\n",
+		"hosts": system.Hosts(system.HostsConfig{Hostname: hostnameOf(c.spec), Domainname: c.spec.Domainname,
+			Addresses: c.nics.own(), Extra: c.spec.Hosts, Gateway: c.nics.gateway()}),
+		"resolv.conf": c.resolvConf(),
+	}
+	if err := os.MkdirAll(etcDir, 0o755); err != nil {
+		return err
+	}
+	for name, text := range files {
+		from := filepath.Join(etcDir, name)
+		if err := os.WriteFile(from, []byte(text), 0o644); err != nil {
+			return err
+		}
+		if c.mounted("/etc/" + name) {
+			continue
+		}
+		if err := system.BindInRoot(from, rootDir, "/etc", name); err != nil {
+			return err
+		}
+	}
+	if !c.spec.Root.ReadOnly {
+		return nil
+	}
+	if err := unix.Mount("", rootDir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("read-only root: %w", err)
+	}
+	return nil
+}
+
+func (c *Container) resolvConf() string {
+	servers, search := c.spec.DNS.Servers, c.spec.DNS.Search
+	if len(servers) == 0 {
+		servers = c.nics.dns()
+	}
+	if len(search) == 0 {
+		search = c.nics.search()
+	}
+	return system.ResolvConf(servers, search, c.spec.DNS.Options)
+}
+
+// mounted tells whether the user mounts something of their own at path.
+func (c *Container) mounted(path string) bool {
+	for _, m := range c.spec.Mounts {
+		if filepath.Clean(m.Path) == path {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Container) sysctls(context.Context) error { return system.Sysctls(c.spec.Root.Sysctls) }
+
+func (c *Container) startTools(ctx context.Context) error {
+	c.tools = newTools(c.VM)
+	c.goes(func() {
+		if err := c.tools.run(ctx); err != nil && ctx.Err() == nil {
+			c.log.WithError(err).Warn("no tools: a soft power-off will not reach this guest")
+		}
+	})
+	c.goes(func() { c.obeyStop(ctx) })
+	return nil
+}
+
+// obeyStop passes a soft power-off on to the process: its stop signal, and after
+// stopGrace SIGKILL.
+func (c *Container) obeyStop(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-c.end.asked:
+	}
+	c.log.Info("asked to stop")
+	if err := c.session.Stop(ctx); err != nil {
+		c.log.WithError(err).Warn("stop signal not delivered")
+	}
+	wait := time.NewTimer(stopGrace)
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wait.C:
+		c.log.Warn("the process did not stop, killing it")
+		if err := c.session.Signal("SIGKILL"); err != nil {
+			c.log.WithError(err).Warn("not killed")
+		}
+	}
+}
+
+// process runs the container's process to its end.
+func (c *Container) process(ctx context.Context) error {
+	c.showMemory()
+	if c.maintenance {
+		c.log.Info("maintenance: no process is started")
+		_ = c.rpc.Set(guestinfo.KeyTetherState, "MAINTENANCE")
+		<-c.end.asked
+		return nil
+	}
+	_ = c.rpc.Set(guestinfo.KeyTetherState, "")
+	exit, err := c.session.Run(ctx, rootDir)
+	if err != nil {
+		return err
+	}
+	c.log.WithField("code", exit.Code).Info("process ended")
+	return nil
+}
+
+// shutDown ends what is left and powers off. Nothing here may take long: the
+// engine takes the VM's power-off for the container's end.
+func (c *Container) shutDown() error {
+	begin := time.Now()
+	if c.output != nil {
+		_ = system.Drain(c.output)
+	}
+	drained := time.Since(begin)
+	killAll()
+	if err := system.Seal(writeDir); err != nil {
+		c.log.WithError(err).Debug("unmounting instead")
+		if err := errors.Join(system.Unmount(rootDir), system.Unmount(writeDir)); err != nil {
+			c.log.WithError(err).Warn("not unmounted")
+		}
+	}
+	c.log.WithField("drain", drained.Round(time.Millisecond)).
+		WithField(spec.FieldDuration, time.Since(begin).Round(time.Millisecond)).Info("powering off")
+	return c.powerOff()
+}
+
+// killAll ends every process but this one.
+func killAll() { _ = unix.Kill(-1, unix.SIGKILL) }

@@ -1,0 +1,154 @@
+package tether
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/tether/system"
+)
+
+// addressWait is how long a container's start waits for DHCP.
+const addressWait = 30 * time.Second
+
+// endpointConfigs are the NICs of a container: the first has the default route.
+func endpointConfigs(endpoints []spec.Endpoint) []nicConfig {
+	var list []nicConfig
+	for i, e := range endpoints {
+		list = append(list, nicConfig{Names: []string{e.Network}, MAC: e.MAC, Link: fmt.Sprintf("eth%d", i),
+			IP: e.IP, Gateway: e.Gateway, DHCP: e.IP == "", Metric: 100 * i})
+	}
+	return list
+}
+
+// network brings the container's NICs up; leases come while disks are mounted.
+func (c *Container) network(ctx context.Context) error {
+	c.nics.log, c.nics.hostname, c.nics.changed = c.log, hostnameOf(c.spec), c.reportAddresses
+	return c.nics.up(ctx, endpointConfigs(c.spec.Endpoints), c.goes)
+}
+
+func (c *Container) addresses(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, addressWait)
+	defer cancel()
+	if err := c.nics.wait(ctx); err != nil {
+		return err
+	}
+	c.reportAddresses()
+	return nil
+}
+
+// reportAddresses tells guestinfo and the engine what the NICs have.
+func (c *Container) reportAddresses() {
+	have := c.nics.byName()
+	for name, cidr := range have {
+		if err := c.rpc.Set(guestinfo.AssignedIPKey(name), cidr); err != nil {
+			c.log.WithError(err).Warn("address not reported")
+		}
+	}
+	if c.session != nil {
+		c.session.ReportAddresses(have)
+	}
+}
+
+// volumes mounts what the user asked for into the root, in the order given:
+// sorted by destination.
+func (c *Container) volumes(ctx context.Context) error {
+	if len(c.spec.Mounts) == 0 {
+		return nil
+	}
+	bus, err := system.PVSCSI()
+	if err != nil {
+		return err
+	}
+	for _, m := range c.spec.Mounts {
+		if err := c.volume(ctx, bus, m); err != nil {
+			return fmt.Errorf("mount %s: %w", m.Path, err)
+		}
+	}
+	return nil
+}
+
+func (c *Container) volume(ctx context.Context, bus *system.Bus, m spec.Mount) error {
+	target, err := system.MakeInRoot(rootDir, m.Path)
+	if err != nil {
+		return err
+	}
+	switch m.Type {
+	case spec.MountTmpfs:
+		flags, data := tmpfsOptions(m.Options)
+		if m.ReadOnly {
+			flags |= unix.MS_RDONLY
+		}
+		return system.Mount{Source: "tmpfs", Target: target, Type: "tmpfs", Flags: flags, Data: data}.Do()
+	case spec.MountVolume:
+		ctx, cancel := context.WithTimeout(ctx, diskWait)
+		defer cancel()
+		dev, err := bus.Disk(ctx, m.Unit)
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", m.Name, err)
+		}
+		hold := filepath.Join("/run/vic/volumes", fmt.Sprint(m.Unit))
+		var flags uintptr
+		if m.ReadOnly {
+			flags = unix.MS_RDONLY
+		}
+		if err := (system.Mount{Source: dev, Target: hold, Type: "ext4", Flags: flags}).Do(); err != nil {
+			return fmt.Errorf("volume %s: %w", m.Name, err)
+		}
+		if !m.ReadOnly && !m.NoCopy {
+			if err := system.CopyIfEmpty(target, hold); err != nil {
+				return fmt.Errorf("volume %s: %w", m.Name, err)
+			}
+		}
+		return system.Mount{Source: hold, Target: target, Flags: unix.MS_BIND}.Do()
+	}
+	return fmt.Errorf("type %q is not known to this guest", m.Type)
+}
+
+// tmpfsOptions splits Docker's --tmpfs options into flags and what tmpfs itself
+// understands. Like Docker's, a tmpfs is noexec, nosuid and nodev unless told.
+func tmpfsOptions(options string) (flags uintptr, data string) {
+	flags = unix.MS_NOEXEC | unix.MS_NOSUID | unix.MS_NODEV
+	known := map[string]uintptr{"exec": unix.MS_NOEXEC, "suid": unix.MS_NOSUID, "dev": unix.MS_NODEV}
+	var rest []string
+	for _, o := range strings.Split(options, ",") {
+		if f, ok := known[o]; ok {
+			flags &^= f
+			continue
+		}
+		switch o {
+		case "", "rw", "noexec", "nosuid", "nodev":
+		case "ro":
+			flags |= unix.MS_RDONLY
+		case "noatime":
+			flags |= unix.MS_NOATIME
+		default:
+			rest = append(rest, o)
+		}
+	}
+	return flags, strings.Join(rest, ",")
+}
+
+// writeResolvConf is the appliance's own /etc/resolv.conf and /etc/hosts.
+func writeResolvConf(n *nics, hostname string) error {
+	files := map[string]string{
+		"/etc/resolv.conf": system.ResolvConf(n.dns(), n.search(), nil),
+		"/etc/hosts":       system.Hosts(system.HostsConfig{Hostname: hostname, Addresses: n.own()}),
+	}
+	for name, text := range files {
+		if err := os.WriteFile(name+".new", []byte(text), 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package tether
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/tether/system"
+)
+
+// nicConfig is what one NIC shall have.
+type nicConfig struct {
+	// Names are the networks that it is on: one, or several roles of the
+	// appliance.
+	Names   []string
+	MAC     string
+	Link    string // name that the interface gets; empty leaves the kernel's
+	IP      string // CIDR; empty: DHCP when that is set
+	Gateway string
+	DNS     []string
+	DHCP    bool
+	// Metric of the default route; the lowest wins.
+	Metric int
+}
+
+// nics are the VM's interfaces while it runs.
+type nics struct {
+	log      *logrus.Entry
+	hostname string
+	// changed is called, from any goroutine, when a NIC has another address.
+	changed func()
+
+	mu   sync.Mutex // guards list's have fields
+	list []*nic
+}
+
+type nic struct {
+	cfg   nicConfig
+	link  *system.Link
+	have  system.Lease  // what it has, static or leased
+	ready chan struct{} // closed when it has an address or needs none
+}
+
+// up brings all links up and sets what is static. Leases are asked for in the
+// background, by goroutines of goes.
+func (n *nics) up(ctx context.Context, configs []nicConfig, goes func(func())) error {
+	if err := n.find(configs); err != nil {
+		return err
+	}
+	for _, c := range n.list {
+		cfg := c.cfg
+		if err := c.link.Up(); err != nil {
+			return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+		}
+		switch {
+		case cfg.IP != "":
+			if err := n.apply(c, system.Lease{Address: cfg.IP, Gateway: cfg.Gateway, DNS: cfg.DNS}); err != nil {
+				return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+			}
+			close(c.ready)
+		case cfg.DHCP:
+			goes(func() { n.lease(ctx, c) })
+		default:
+			close(c.ready)
+		}
+	}
+	return nil
+}
+
+// find looks every NIC up by its address and gives them their names. Names are
+// freed first, as the kernel's own order may be another one.
+func (n *nics) find(configs []nicConfig) error {
+	for i, cfg := range configs {
+		link, err := system.LinkByMAC(cfg.MAC)
+		if err != nil {
+			return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+		}
+		if cfg.Link != "" && link.Name != cfg.Link {
+			if err := link.Rename(fmt.Sprintf("nic%d", i)); err != nil {
+				return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+			}
+		}
+		n.list = append(n.list, &nic{cfg: cfg, link: link, ready: make(chan struct{})})
+	}
+	for _, c := range n.list {
+		if c.cfg.Link == "" {
+			continue
+		}
+		if err := c.link.Rename(c.cfg.Link); err != nil {
+			return fmt.Errorf("network %s: %w", c.cfg.Names[0], err)
+		}
+	}
+	return nil
+}
+
+// lease gets and keeps a lease until ctx ends.
+func (n *nics) lease(ctx context.Context, c *nic) {
+	log := n.log.WithField(spec.FieldNetwork, c.cfg.Names[0])
+	set := func(l system.Lease) {
+		if c.cfg.Gateway != "" {
+			l.Gateway = c.cfg.Gateway
+		}
+		if len(c.cfg.DNS) > 0 {
+			l.DNS = c.cfg.DNS
+		}
+		if err := n.apply(c, l); err != nil {
+			log.WithError(err).Error("lease not usable")
+			return
+		}
+		log.WithField("address", l.Address).Info("leased")
+	}
+	for {
+		ask, cancel := context.WithTimeout(ctx, leaseWait)
+		l, err := c.link.Request(ask, n.hostname)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			set(l)
+			close(c.ready)
+			n.changed()
+			c.link.Keep(ctx, l, n.hostname, func(l system.Lease) { set(l); n.changed() }, log)
+			return
+		}
+		log.WithError(err).Warn("still asking")
+	}
+}
+
+// leaseWait is after how long without a DHCP server the console says so.
+const leaseWait = 15 * time.Second
+
+func (n *nics) apply(c *nic, l system.Lease) error {
+	if err := c.link.SetAddress(l.Address); err != nil {
+		return err
+	}
+	if l.Gateway != "" {
+		if err := c.link.SetDefaultRoute(l.Gateway, c.cfg.Metric); err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	c.have = l
+	n.mu.Unlock()
+	return nil
+}
+
+// wait returns when every NIC has what it shall have, or with the first that
+// has not when ctx ends.
+func (n *nics) wait(ctx context.Context) error {
+	for _, c := range n.list {
+		select {
+		case <-c.ready:
+		case <-ctx.Done():
+			return fmt.Errorf("network %s: no address from DHCP on %s: %w", c.cfg.Names[0], c.cfg.MAC, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// byName are the addresses in CIDR form of all networks that have one.
+func (n *nics) byName() map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m := map[string]string{}
+	for _, c := range n.list {
+		if c.have.Address == "" {
+			continue
+		}
+		for _, name := range c.cfg.Names {
+			m[name] = c.have.Address
+		}
+	}
+	return m
+}
+
+// leases are what the NICs have, in their order.
+func (n *nics) leases() []system.Lease {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []system.Lease
+	for _, c := range n.list {
+		if c.have.Address != "" {
+			out = append(out, c.have)
+		}
+	}
+	return out
+}
+
+func (n *nics) own() []string {
+	var out []string
+	for _, l := range n.leases() {
+		out = append(out, l.Address)
+	}
+	return out
+}
+
+func (n *nics) gateway() string {
+	for _, l := range n.leases() {
+		if l.Gateway != "" {
+			return l.Gateway
+		}
+	}
+	return ""
+}
+
+func (n *nics) dns() []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, l := range n.leases() {
+		for _, d := range l.DNS {
+			if !seen[d] {
+				seen[d] = true
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+func (n *nics) search() []string {
+	for _, l := range n.leases() {
+		if len(l.Search) > 0 {
+			return l.Search
+		}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package tether
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// TestSteps holds the boot's order: the list is what an administrator sees on
+// the console, and what a change of order must be seen in.
+func TestSteps(t *testing.T) {
+	const early = "kernel filesystems, kernel modules, guest RPC, kind of VM, reaper"
+	for kind, want := range map[string]string{
+		"": early,
+		guestinfo.KindContainer: early + ", configuration, control line, hostname, network, disks, root, volumes, addresses, " +
+			"host files, kernel parameters, tools, process",
+		guestinfo.KindAppliance: early + ", configuration, hostname, networks, tools, scratch disk, seal key, guest RPC for others, " +
+			"late modules, forwarding, debugging, addresses, secrets, engine",
+	} {
+		if d := cmp.Diff(want, strings.Join(Steps(kind), ", ")); d != "" {
+			t.Errorf("%q (-want +got):\n%s", kind, d)
+		}
+	}
+}
+
+func TestRoleConfigs(t *testing.T) {
+	one, two, three := "00:50:56:00:00:01", "00:50:56:00:00:02", "00:50:56:00:00:03"
+	for name, c := range map[string]struct {
+		in   map[string]spec.VCHNetwork
+		want []nicConfig
+	}{
+		"as installed by default": {
+			map[string]spec.VCHNetwork{"bridge": {MAC: two}, "management": {MAC: one}, "external": {MAC: one}, "client": {MAC: one}},
+			[]nicConfig{{Names: []string{"external", "client", "management"}, MAC: one, DHCP: true}, {Names: []string{"bridge"}, MAC: two, Metric: 100}},
+		},
+		"all static and apart": {
+			map[string]spec.VCHNetwork{
+				"bridge":     {MAC: two, IP: "172.16.0.1/16"},
+				"external":   {MAC: one, IP: "10.0.0.2/24", Gateway: "10.0.0.1", DNS: []string{"9.9.9.9"}},
+				"management": {MAC: three},
+			},
+			[]nicConfig{
+				{Names: []string{"external"}, MAC: one, IP: "10.0.0.2/24", Gateway: "10.0.0.1", DNS: []string{"9.9.9.9"}},
+				{Names: []string{"management"}, MAC: three, DHCP: true, Metric: 100},
+				{Names: []string{"bridge"}, MAC: two, IP: "172.16.0.1/16", Metric: 200},
+			},
+		},
+		"a static role on a shared NIC wins": {
+			map[string]spec.VCHNetwork{"external": {MAC: one}, "client": {MAC: one, IP: "10.0.0.2/24"}},
+			[]nicConfig{{Names: []string{"external", "client"}, MAC: one, IP: "10.0.0.2/24"}},
+		},
+		"unknown roles come last, by name": {
+			map[string]spec.VCHNetwork{"z": {MAC: three}, "a": {MAC: two}, "bridge": {MAC: one}},
+			[]nicConfig{{Names: []string{"bridge"}, MAC: one}, {Names: []string{"a"}, MAC: two, DHCP: true, Metric: 100},
+				{Names: []string{"z"}, MAC: three, DHCP: true, Metric: 200}},
+		},
+		"none": {nil, nil},
+	} {
+		if d := cmp.Diff(c.want, roleConfigs(c.in)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+func TestEndpointConfigs(t *testing.T) {
+	got := endpointConfigs([]spec.Endpoint{{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}, {Network: "ext", MAC: "b"}})
+	want := []nicConfig{
+		{Names: []string{"bridge"}, MAC: "a", Link: "eth0", IP: "172.16.0.2/16", Gateway: "172.16.0.1"},
+		{Names: []string{"ext"}, MAC: "b", Link: "eth1", DHCP: true, Metric: 100},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestTmpfsOptions(t *testing.T) {
+	const usual = unix.MS_NOEXEC | unix.MS_NOSUID | unix.MS_NODEV
+	for in, want := range map[string]struct {
+		flags uintptr
+		data  string
+	}{
+		"":                       {usual, ""},
+		"size=64m,mode=1777":     {usual, "size=64m,mode=1777"},
+		"rw,noexec,exec,size=1k": {usual &^ unix.MS_NOEXEC, "size=1k"},
+		"suid,dev,exec,ro":       {unix.MS_RDONLY, ""},
+	} {
+		if flags, data := tmpfsOptions(in); flags != want.flags || data != want.data {
+			t.Errorf("%q: %#x %q, want %#x %q", in, flags, data, want.flags, want.data)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	var last time.Duration
+	for i, want := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, backoffMax, backoffMax} {
+		if last = backoff(last, time.Second); last != want {
+			t.Errorf("start %d: wait %v, want %v", i, last, want)
+		}
+	}
+	if got := backoff(backoffMax, backoffReset); got != backoffMin {
+		t.Errorf("after a long run: %v", got)
+	}
+}
+
+func TestRotatedLog(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "log")
+	for _, line := range []string{"12345\n", "67890\n", "abcde\n", "fghij\n", "a line longer than all\n", "z\n"} {
+		l, err := openLog(name, 12) // a restart in between changes nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := l.Write([]byte(line)); n != len(line) || err != nil {
+			t.Errorf("%q: %d %v", line, n, err)
+		}
+		l.f.Close()
+	}
+	for file, want := range map[string]string{name: "z\n", name + ".1": "a line longer than all\n"} {
+		if b, err := os.ReadFile(file); string(b) != want || err != nil {
+			t.Errorf("%s: %q %v", file, b, err)
+		}
+	}
+}
+
+func TestWriteSecret(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "s")
+	for _, text := range []string{"one", "2"} {
+		if err := writeSecret(name, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(name)
+		if err != nil || st.Mode().Perm() != 0o600 || st.Size() != int64(len(text)) {
+			t.Errorf("%v %v", st, err)
+		}
+	}
+}
