@@ -20,6 +20,13 @@
 // A guest is never trusted: a bad frame ends its own connection only. Frames
 // that a slow guest does not take are dropped, and never hold up the others.
 //
+// The gateway is gVisor's stack with DNS and UDP translation of
+// gvisor-tap-vsock. Its ready-made network is not used: its leases can't be kept,
+// it can't be closed, ten connection attempts at once are its most, and its
+// forwards don't pass on the end of one direction, which docker's attach needs.
+// One connection carries about 95 MB/s from an emulated guest and 20 MB/s to it
+// (QEMU 7.2, TCG, two busy cores), 60 MB/s between two stacks in one process.
+//
 // It must not know VMs, vSphere or QEMU.
 //
 // Start reading at network.go, then switch.go, gateway.go, dhcp.go, forward.go.

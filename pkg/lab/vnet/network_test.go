@@ -201,7 +201,7 @@ func TestLeasesRunOut(t *testing.T) {
 }
 
 func TestForward(t *testing.T) {
-	n := lab(t, Config{Forwards: []Forward{{Guest: 80, Local: 18080}}})
+	n := lab(t, Config{Forwards: []Forward{{Guest: 80, Local: 18080}, {Guest: 81, Local: 18082}}})
 	g := plug(t, n, "VM Network", mac1)
 	a := g.dhcp()
 	go echo(g.listen(80))
@@ -220,7 +220,7 @@ func TestForward(t *testing.T) {
 	}
 
 	// A port that nobody serves resets its client.
-	if c, err = net.Dial("tcp", netip.AddrPortFrom(shown, 2376).String()); err == nil {
+	if c, err = net.Dial("tcp", netip.AddrPortFrom(shown, 18082).String()); err == nil {
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		_, err = c.Read(make([]byte, 1))
 	}
