@@ -130,6 +130,13 @@ func (l *Link) Err() error {
 	return l.err
 }
 
+// Synced tells whether the current stream, if any, is known to lead to the peer.
+func (l *Link) Synced() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.synced
+}
+
 // Stalled tells for how long the other side has taken nothing of what is waiting
 // to be sent; 0 when nothing waits.
 func (l *Link) Stalled() time.Duration {

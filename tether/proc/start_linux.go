@@ -63,8 +63,8 @@ func Start(reaper *Reaper, o Options) (*Process, error) {
 	if root != "/" {
 		attr.Sys.Chroot = root
 	}
-	// Without privileges only ourselves can be run, and needs no change.
-	if os.Geteuid() == 0 || who.uid != uint32(os.Geteuid()) {
+	// Without privileges nobody else can be run, and ourselves needs no change.
+	if euid := os.Geteuid(); euid == 0 || o.Process.User != "" && who.uid != uint32(euid) {
 		attr.Sys.Credential = &syscall.Credential{Uid: who.uid, Gid: who.gid, Groups: who.groups}
 	}
 	oomBefore := oomKills()
