@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/containerd/errdefs"
 	"github.com/vmware/govmomi/property"
@@ -107,7 +109,7 @@ func (a *applier) watch(ctx context.Context, done func(applianceState) bool) err
 		case done(state):
 			return true
 		case state.Power == types.VirtualMachinePowerStatePoweredOff:
-			bad = fmt.Errorf("the appliance powered itself off (its console is in %s/%s); %s: %w", a.made.HomeDir, consoleLog, state, errdefs.ErrAborted)
+			bad = fmt.Errorf("the appliance powered itself off; %s: %w", state, errdefs.ErrAborted)
 		case strings.HasPrefix(state.Tether, engineFailed):
 			bad = fmt.Errorf("the appliance could not boot; %s: %w", state, errdefs.ErrAborted)
 		case a.failed.seen(state.Engine):
@@ -123,6 +125,49 @@ func (a *applier) watch(ctx context.Context, done func(applianceState) bool) err
 		return a.timedOut(ctx)
 	}
 	return vsphere.Classify(err)
+}
+
+// consoleTail is how much of the console a failed create shows, and
+// consoleTimeout how long it may take to read.
+const (
+	consoleTail    = 20 // lines
+	consoleTimeout = 10 * time.Second
+)
+
+// showConsole logs the end of the appliance's console: undoing deletes it. It
+// works after ctx has ended.
+func (a *applier) showConsole(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), consoleTimeout)
+	defer cancel()
+	r, _, err := a.ds.Get(ctx, a.made.HomeDir+"/"+consoleLog, 0)
+	if err != nil {
+		a.log.WithError(err).Debug("the appliance's console cannot be read")
+		return
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		a.log.WithError(err).Debug("the appliance's console cannot be read")
+	}
+	lines := strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' || r == '\r' })
+	if len(lines) == 0 {
+		return
+	}
+	a.log.Warn("The end of the appliance's console:")
+	for _, l := range lines[max(0, len(lines)-consoleTail):] {
+		a.log.Warn("  " + printable(l))
+	}
+}
+
+// printable takes control characters, which a terminal may obey, out of what a
+// guest wrote.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // timedOut says what was seen last, and what the administrator can do.

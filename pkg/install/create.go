@@ -72,7 +72,7 @@ func Create(ctx context.Context, o CreateOptions, env Env) (err error) {
 	}
 	address, made, err := c.apply(ctx, s, plan, e, env, u)
 	if err != nil {
-		if c.KeepOnTimeout && made && ctx.Err() != nil {
+		if c.KeepOnTimeout && made {
 			keep = true
 			return fmt.Errorf("%w; the appliance is kept (--debug %d): remove it with vic-machine delete", err, o.Debug)
 		}
@@ -211,5 +211,8 @@ func (c Config) apply(ctx context.Context, s *vsphere.Session, plan []Step, e En
 		made = made || err == nil && step.Action == PowerOn
 		return err
 	})
+	if err != nil && made {
+		a.showConsole(ctx)
+	}
 	return a.state.Address, made, err
 }

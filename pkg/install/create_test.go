@@ -155,7 +155,7 @@ func TestCreateUndoes(t *testing.T) {
 		{"no address", false, false, func(f *fixture, o *CreateOptions) {
 			f.guest.noIP = true
 		}, "IP address none"},
-		{"guest powers off", false, false, func(f *fixture, _ *CreateOptions) { f.guest.off = true }, "powered itself off (its console is in [mydatastore] VCH001/console.log)"},
+		{"guest powers off", false, false, func(f *fixture, _ *CreateOptions) { f.guest.off = true }, "powered itself off; state of the appliance: power off"},
 		{"engine fails", false, false, func(f *fixture, _ *CreateOptions) {
 			f.guest.engine, f.guest.failsLeft = "FAILED: no route to vSphere", -1
 		}, "the engine could not start: no route to vSphere"},
@@ -187,7 +187,11 @@ func TestCreateUndoes(t *testing.T) {
 				if d := cmp.Diff(before, f.world()); d != "" {
 					t.Errorf("the failed create left a trace:\n%s", d)
 				}
-				if out := f.lines(); strings.Contains(out+err.Error(), testPassword) {
+				out := f.lines()
+				if c.name == "guest powers off" && (!strings.Contains(out, "WARN   [1mno scratch disk\n") || strings.Count(out, "WARN   x\n") != consoleTail-1) {
+					t.Errorf("the end of the console is not shown:\n%s", out)
+				}
+				if strings.Contains(out+err.Error(), testPassword) {
 					t.Errorf("the password was shown:\n%s", out)
 				}
 			})

@@ -302,6 +302,7 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 	case g.silent:
 	case g.off && !g.played[id]:
 		g.played[id] = true
+		must(g.f.t, os.WriteFile(filepath.Join(g.f.ds, "VCH001", consoleLog), []byte(strings.Repeat("x\r\n", 30)+"\x1b[1mno scratch disk\r\n"), 0o600))
 		ctx.Update(vm, []types.PropertyChange{{Name: "runtime.powerState", Val: types.VirtualMachinePowerStatePoweredOff}})
 	case !g.played[id]:
 		g.played[id] = true
