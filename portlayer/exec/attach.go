@@ -46,6 +46,7 @@ func (m *Manager) Attach(ctx context.Context, id string, s spec.Streams) error {
 	if err != nil || line == nil {
 		return err
 	}
+	defer c.use()()
 	return line.Attach(ctx, s)
 }
 
@@ -126,16 +127,17 @@ func (c *Controller) awaitJoined(ctx context.Context) {
 
 // Exec runs p in a running container, joined to s.
 func (m *Manager) Exec(ctx context.Context, id, exec string, p spec.Process, s spec.Streams, started func(pid int)) (spec.ExitStatus, error) {
-	line, err := m.line(ctx, id)
+	c, line, err := m.line(ctx, id)
 	if err != nil {
 		return spec.ExitStatus{}, err
 	}
+	defer c.use()()
 	return line.Exec(ctx, exec, p, s, started)
 }
 
 // Resize sets the terminal size of the process, or of an exec.
 func (m *Manager) Resize(ctx context.Context, id, exec string, rows, cols int) error {
-	line, err := m.line(ctx, id)
+	_, line, err := m.line(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -143,16 +145,16 @@ func (m *Manager) Resize(ctx context.Context, id, exec string, rows, cols int) e
 }
 
 // line gives the line of a running container.
-func (m *Manager) line(ctx context.Context, id string) (Line, error) {
+func (m *Manager) line(ctx context.Context, id string) (*Controller, Line, error) {
 	c, err := m.running(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lineTimeout)
 	defer cancel()
 	line, err := m.cfg.Lines.Session(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("line of container %s: %w", c.id, err)
+		return nil, nil, fmt.Errorf("line of container %s: %w", c.id, err)
 	}
-	return line, nil
+	return c, line, nil
 }

@@ -44,6 +44,9 @@ type Controller struct {
 	interrupt context.CancelCauseFunc
 	// dropped is closed when the line of the run before is forgotten.
 	dropped chan struct{}
+	// streams counts clients on the line; idle is closed when the last has left.
+	streams int
+	idle    chan struct{}
 	// waiting are clients that attached before the line was up.
 	waiting map[*attacher]struct{}
 }
@@ -233,11 +236,46 @@ func (c *Controller) end(status *guestinfo.Status) {
 	close(r.done)
 	// Nobody can say anything on the line of a VM that is off. Not under mu:
 	// the line may be about to report. The next start waits for it.
-	dropped := make(chan struct{})
+	dropped, idle := make(chan struct{}), c.idle
+	if r.report == nil {
+		idle = nil // the guest was cut off: nothing ends by itself
+	}
 	c.dropped = dropped
-	c.m.background(func(context.Context) {
+	c.m.background(func(ctx context.Context) {
 		defer close(dropped)
+		if idle != nil {
+			c.drain(ctx, idle)
+		}
 		c.m.cfg.Lines.Drop(c.id)
+	})
+}
+
+// drain lets clients get what the process has put out before its end.
+func (c *Controller) drain(ctx context.Context, idle <-chan struct{}) {
+	t := time.NewTimer(drainTimeout)
+	defer t.Stop()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	case <-t.C:
+		c.log().Warn("a client has not taken all output of the process, it is cut off")
+	}
+}
+
+// use notes a client on the line, until leave is called.
+func (c *Controller) use() (leave func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams++; c.streams == 1 {
+		c.idle = make(chan struct{})
+	}
+	return sync.OnceFunc(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.streams--; c.streams == 0 {
+			close(c.idle)
+			c.idle = nil
+		}
 	})
 }
 

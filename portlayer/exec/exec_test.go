@@ -452,6 +452,7 @@ func TestAttachBeforeStart(t *testing.T) {
 	if err := wait(t, over); err != nil || out.String() != "hello" {
 		t.Errorf("attach: %q, %v", out.String(), err)
 	}
+	_ = must(e.Wait(t.Context(), c.ID, false))
 	// One that waits for a start that fails is let go.
 	l.guests.run(c.ID, func(g *line) { g.halt() })
 	parked = make(chan struct{})

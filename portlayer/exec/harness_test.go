@@ -258,6 +258,8 @@ type line struct {
 	halt func()                 // power off from inside
 	off  chan struct{}          // closed when the VM is off
 	over chan struct{}          // closed by Drop
+	// ended is closed when the process has ended and all output was sent.
+	ended chan struct{}
 
 	released chan struct{}
 	signals  chan string
@@ -271,7 +273,7 @@ type line struct {
 
 func (g *guests) boot(id string, set func([]guestinfo.Pair), halt func()) *line {
 	return &line{
-		g: g, id: id, set: set, halt: halt, off: make(chan struct{}), over: make(chan struct{}),
+		g: g, id: id, set: set, halt: halt, off: make(chan struct{}), over: make(chan struct{}), ended: make(chan struct{}),
 		released: make(chan struct{}), signals: make(chan string, 10), joined: make(chan spec.Streams, 10),
 		frames: make(chan logframe.Frame), following: make(chan logframe.Position, 10),
 	}
@@ -368,6 +370,7 @@ func (l *line) up() {
 
 // exit ends the process as tether does: guestinfo, line, power-off.
 func (l *line) exit(e spec.ExitStatus) {
+	close(l.ended)
 	if e.Stopped.IsZero() {
 		e.Stopped = time.Now().UTC()
 	}
@@ -464,6 +467,8 @@ func (l *line) Attach(ctx context.Context, s spec.Streams) error {
 	s.Joined()
 	l.joined <- s
 	select {
+	case <-l.ended:
+		return nil
 	case <-l.over:
 		return nil
 	case <-ctx.Done():
@@ -496,6 +501,8 @@ func (l *line) Follow(ctx context.Context, after logframe.Position, each func(lo
 			if err := each(f); err != nil {
 				return err
 			}
+		case <-l.ended:
+			return nil
 		case <-l.over:
 			return nil
 		case <-ctx.Done():

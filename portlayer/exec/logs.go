@@ -98,7 +98,10 @@ func (l *logReader) follow(ctx context.Context, c *Controller, r *run) error {
 		return err
 	}
 	if line != nil {
-		if err := line.Follow(ctx, l.at, l.add); err != nil {
+		leave := c.use()
+		err := line.Follow(ctx, l.at, l.add)
+		leave()
+		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

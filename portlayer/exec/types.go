@@ -106,6 +106,8 @@ const (
 	lineTimeout = 10 * time.Second
 	// joinTimeout bounds the wait for clients that attached before the start.
 	joinTimeout = 5 * time.Second
+	// drainTimeout bounds how long a client may take to read the last output.
+	drainTimeout = 10 * time.Second
 )
 
 func (c *Config) defaults() {
