@@ -31,6 +31,9 @@ type Env struct {
 	Dial Dialer
 	// Now is the time by which certificates are made and judged.
 	Now func() time.Time
+	// DockerCA is the file that a docker client on this computer takes as its
+	// CA when none is named. Empty: nothing is said about it.
+	DockerCA string
 	// Version of vic, kept in the appliance.
 	Version string
 }
@@ -78,7 +81,11 @@ func Create(ctx context.Context, o CreateOptions, env Env) (err error) {
 		}
 		return err
 	}
-	for _, line := range c.Report(address, e) {
+	report := c.Report(address, e)
+	for i, line := range report {
+		if hint := e.hint(env.DockerCA); i == len(report)-1 && hint != "" {
+			env.Log.Warn(hint)
+		}
 		env.Log.Info(line)
 	}
 	return nil

@@ -32,6 +32,9 @@ type Endpoint struct {
 	// Name is what the server's certificate says and clients should dial, empty
 	// when there is no such name.
 	Name string
+	// CertFile is the server's certificate as the user sees it; only set when it
+	// is on this computer and clients need no certificate.
+	CertFile string
 	// Dir is where a mutual endpoint's files are, as the user sees it.
 	Dir string
 
@@ -56,7 +59,7 @@ func (o TLSOptions) endpoint(name, dir string, own certs.Pair, now time.Time) (E
 		e.log = []string{"Configuring without TLS - all communications will be insecure"}
 		return e, nil
 	case o.ServerCert != "":
-		e.Server = own
+		e.Server, e.CertFile = own, o.ServerCert
 		e.log = []string{"Loaded server certificate " + o.ServerCert}
 		return e, nil
 	case o.CName != "":
@@ -69,6 +72,7 @@ func (o TLSOptions) endpoint(name, dir string, own certs.Pair, now time.Time) (E
 // is there from before is used again.
 func (e *Endpoint) selfSigned(dir string, now time.Time) error {
 	key, cert := e.vch+"-key.pem", e.vch+"-cert.pem"
+	e.CertFile = "./" + cert
 	old, found, err := load(dir, cert, key, now)
 	if err != nil {
 		return err
@@ -208,6 +212,19 @@ func (e Endpoint) environment(address string) []string {
 		lines = append(lines, "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH="+e.Dir)
 	}
 	return lines
+}
+
+// hint says how the docker client's --tls works here: since 19.03 it fails when
+// its default CA file is missing, though --tls verifies nothing
+// (cli/context/docker, WithTLSData). ca is that file.
+func (e Endpoint) hint(ca string) string {
+	if e.Off || e.CertFile == "" || ca == "" {
+		return ""
+	}
+	if _, err := os.Stat(ca); err == nil {
+		return ""
+	}
+	return fmt.Sprintf("There is no %s, without which newer docker clients refuse --tls: add --tlscacert=%q", ca, e.CertFile)
 }
 
 // command is docker with the options that reach this VCH.

@@ -3,6 +3,7 @@ package install
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -108,6 +109,21 @@ func TestArticleDelete(t *testing.T) {
 	must(t, err)
 	if d := cmp.Diff(words(string(want)), words(got)); d != "" {
 		t.Errorf("not the article's transcript (-article +got):\n%s", d)
+	}
+}
+
+func TestHint(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	e := Endpoint{CertFile: "./VCH001-cert.pem"}
+	if h := e.hint(ca); !strings.Contains(h, ca) || !strings.HasSuffix(h, `--tlscacert="./VCH001-cert.pem"`) {
+		t.Errorf("hint %q", h)
+	}
+	if h := (Endpoint{Off: true, CertFile: "x"}).hint(ca); h != "" {
+		t.Errorf("hint without TLS: %q", h)
+	}
+	must(t, os.WriteFile(ca, nil, 0o600))
+	if h := e.hint(ca); h != "" {
+		t.Errorf("hint though the file is there: %q", h)
 	}
 }
 

@@ -104,7 +104,7 @@ func runCreate(ctx context.Context, t Terminal, out io.Writer, o createOptions) 
 		c.BootstrapISO = findISO("bootstrap.iso")
 	}
 	c.Timeout = orDefault(c.Timeout)
-	env, err := newEnv(out, log)
+	env, err := newEnv(t, out, log)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func runDelete(ctx context.Context, t Terminal, out io.Writer, o deleteOptions) 
 	}
 	d := o.delete
 	d.Target, d.Force, d.Timeout = target, o.target.force, orDefault(d.Timeout)
-	env, err := newEnv(out, log)
+	env, err := newEnv(t, out, log)
 	if err != nil {
 		return err
 	}

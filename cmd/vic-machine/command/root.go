@@ -114,13 +114,27 @@ func newLog(w io.Writer, debug int) *logrus.Entry {
 	return logrus.NewEntry(l)
 }
 
-func newEnv(out io.Writer, log *logrus.Entry) (install.Env, error) {
+// dockerCA is the file that a docker client takes as its CA by default.
+func dockerCA(env func(string) string) string {
+	for _, name := range []string{"DOCKER_CERT_PATH", "DOCKER_CONFIG"} {
+		if dir := env(name); dir != "" {
+			return filepath.Join(dir, "ca.pem")
+		}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".docker", "ca.pem")
+}
+
+func newEnv(t Terminal, out io.Writer, log *logrus.Entry) (install.Env, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return install.Env{}, fmt.Errorf("find the working directory: %w", err)
 	}
 	return install.Env{
-		Log: log, Out: out, Dir: dir, Now: time.Now, Version: version.Version,
+		Log: log, Out: out, Dir: dir, DockerCA: dockerCA(t.Env), Now: time.Now, Version: version.Version,
 		Dial: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 	}, nil
 }
