@@ -16,7 +16,8 @@ import (
 type nicConfig struct {
 	// Names are the networks that it is on: one, or several roles of the
 	// appliance.
-	Names   []string
+	Names []string
+	// MAC names the card; empty: the card at this one's place in the list.
 	MAC     string
 	Link    string // name that the interface gets; empty leaves the kernel's
 	IP      string // CIDR; empty: DHCP when that is set
@@ -75,7 +76,13 @@ func (n *nics) up(ctx context.Context, configs []nicConfig, goes func(func())) e
 // freed first, as the kernel's own order may be another one.
 func (n *nics) find(configs []nicConfig) error {
 	for i, cfg := range configs {
-		link, err := system.LinkByMAC(cfg.MAC)
+		var link *system.Link
+		var err error
+		if cfg.MAC != "" {
+			link, err = system.LinkByMAC(cfg.MAC)
+		} else {
+			link, err = system.LinkAt(i)
+		}
 		if err != nil {
 			return fmt.Errorf("network %s: %w", cfg.Names[0], err)
 		}

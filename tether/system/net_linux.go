@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -47,6 +48,28 @@ func LinkByMAC(mac string) (*Link, error) {
 		have = append(have, a.HardwareAddr.String())
 	}
 	return nil, fmt.Errorf("no network interface %s (there are: %s)", mac, strings.Join(have, ", "))
+}
+
+// LinkAt finds the interface of the n-th network card, from 0, in the order of
+// their PCI slots: the order in which one driver finds them. It is for cards whose
+// hardware address vSphere gave and nobody wrote down.
+func LinkAt(n int) (*Link, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("network interfaces: %w", err)
+	}
+	var cards []netlink.Link
+	for _, l := range links {
+		if l.Type() == "device" && l.Attrs().Flags&net.FlagLoopback == 0 {
+			cards = append(cards, l)
+		}
+	}
+	if n < 0 || n >= len(cards) {
+		return nil, fmt.Errorf("no network card %d (there are %d)", n, len(cards))
+	}
+	slices.SortFunc(cards, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
+	a := cards[n].Attrs()
+	return &Link{Name: a.Name, MAC: a.HardwareAddr.String(), l: cards[n]}, nil
 }
 
 // Rename gives the interface another name; it must be down.
