@@ -127,7 +127,7 @@ func (f *fixture) try(limit time.Duration, name string, args ...string) (string,
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(f.bin, name), args...)
 	if name == "docker" {
-		cmd = exec.CommandContext(ctx, "docker", append([]string{"-H", f.vch, "--tls"}, args...)...)
+		cmd = exec.CommandContext(ctx, "docker", append([]string{"-H", f.vch, "--tls", "--tlscacert", f.cert()}, args...)...)
 	}
 	cmd.Env = append(os.Environ(), f.env...)
 	cmd.Dir = f.wd
@@ -171,6 +171,10 @@ func (f *fixture) create(t *testing.T, name string, more ...string) string {
 	f.vch = m[1]
 	return out
 }
+
+// cert is the server's certificate. Newer docker clients want a file to be there
+// for --tls, though they do not verify with it.
+func (f *fixture) cert() string { return filepath.Join(f.wd, "VCH001-cert.pem") }
 
 // inventory is all of a lab that `create` may touch, as text to compare.
 func (f *fixture) inventory(t *testing.T) string {

@@ -68,7 +68,7 @@ func (f *fixture) setup(env *testscript.Env, key string) error {
 	}
 	host, _, _ := strings.Cut(f.vch, ":")
 	for name, text := range map[string]string{
-		"docker": fmt.Sprintf("#!/bin/sh\nexec %s -H %s --tls \"$@\"\n", docker, f.vch),
+		"docker": fmt.Sprintf("#!/bin/sh\nexec %s -H %s --tls --tlscacert %s \"$@\"\n", docker, f.vch, f.cert()),
 		"govc":   fmt.Sprintf("#!/bin/sh\nexec %s/vic-lab govc \"$@\"\n", f.bin),
 		"vch": fmt.Sprintf("#!/bin/sh\n# a command inside the appliance\nexec ssh -q -i %s -p 2222 -o StrictHostKeyChecking=no "+
 			"-o UserKnownHostsFile=/dev/null -o BatchMode=yes root@%s \"$@\"\n", key, host),

@@ -100,7 +100,7 @@ func (s *setup) vic(ctx context.Context, name string, args ...string) (string, e
 }
 
 func (s *setup) docker(ctx context.Context, args ...string) (string, error) {
-	return output(ctx, s, "docker", append([]string{"-H", s.vch, "--tls"}, args...)...)
+	return output(ctx, s, "docker", append([]string{"-H", s.vch, "--tls", "--tlscacert", filepath.Join(s.dir, "bench-cert.pem")}, args...)...)
 }
 
 // engineTicks is the CPU time of vic-engine so far, in clock ticks.
