@@ -12,6 +12,7 @@ import (
 
 	"github.com/vic-engine/vic/pkg/spec"
 
+	"github.com/containerd/errdefs"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
@@ -75,6 +76,11 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 		return "", nil, invalid("%v", err)
 	}
 	if _, err := e.pl.Create(ctx, c); err != nil {
+		if errdefs.IsNotFound(err) {
+			// Something of vSphere is missing. As a 404 a client would take it for
+			// the image, and pull.
+			return "", nil, internal("%v", err)
+		}
 		return "", nil, err
 	}
 	e.log.WithFields(map[string]any{spec.FieldContainer: id, "name": c.Name}).Info("container created")

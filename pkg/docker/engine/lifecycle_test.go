@@ -117,6 +117,10 @@ func TestCreateThatFailsLeavesNoName(t *testing.T) {
 	if _, _, err := h.tryCreate("again", `{"Image":"busybox"}`); err == nil || !strings.Contains(err.Error(), "datastore is full") {
 		t.Fatalf("create: %v", err)
 	}
+	h.f.CreateErr = fmt.Errorf("no such folder: %w", errdefs.ErrNotFound)
+	if _, _, err := h.tryCreate("again", `{"Image":"busybox"}`); !errdefs.IsInternal(err) || errdefs.IsNotFound(err) {
+		t.Fatalf("what vSphere lacks must not look like a missing image: %v", err)
+	}
 	h.f.CreateErr = nil
 	h.create("again", `{"Image":"busybox"}`)
 }
@@ -311,6 +315,40 @@ func TestRestartPolicies(t *testing.T) {
 	h.answer(h.wait(id, engine.WaitNotRunning))
 	if n := h.inspect(id).RestartCount; n != 0 {
 		t.Errorf("on-failure after success: %d restarts", n)
+	}
+}
+
+// TestRestartsWhileVSphereIsAway: a restart goes on trying; another failure ends it.
+func TestRestartsWhileVSphereIsAway(t *testing.T) {
+	h := start(t, nil)
+	var mu sync.Mutex
+	tries := 0
+	fail := fmt.Errorf("host is gone: %w", errdefs.ErrUnavailable)
+	h.f.OnStart = func(string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		tries++
+		if tries == 1 || tries > 4 {
+			return nil
+		}
+		return fail
+	}
+	id := h.run("ever", `"Cmd":["trap"],"HostConfig":{"RestartPolicy":{"Name":"always"}}`)
+	if err := h.f.Signal(h.ctx, id, "SIGTERM"); err != nil { // not by the engine
+		t.Fatal(err)
+	}
+	h.until("back again", func() bool { mu.Lock(); defer mu.Unlock(); return tries == 5 && h.status(id) == "running" })
+
+	mu.Lock()
+	tries, fail = 1, errors.New("the disk is broken")
+	mu.Unlock()
+	w := h.wait(id, engine.WaitNotRunning)
+	if err := h.f.Signal(h.ctx, id, "SIGTERM"); err != nil {
+		t.Fatal(err)
+	}
+	h.answer(w)
+	if s := h.status(id); s != "exited" {
+		t.Errorf("given up: %s", s)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/vic-engine/vic/pkg/spec"
+
+	"github.com/containerd/errdefs"
 )
 
 // RemoveOptions of Remove.
@@ -37,12 +39,15 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 	return nil
 }
 
+// errRemoving is given by a removal while another one is under way.
+var errRemoving = &classified{errdefs.ErrConflict, ""}
+
 func (e *Engine) removeByID(ctx context.Context, id string, force bool) error {
 	e.mu.Lock()
 	t := e.track(id)
 	if t.removing {
 		e.mu.Unlock()
-		return conflict("removal of container %s is already in progress", id)
+		return fmt.Errorf("removal of container %s is already in progress%w", id, errRemoving)
 	}
 	t.removing = true
 	e.mu.Unlock()

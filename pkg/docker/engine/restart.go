@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -88,10 +89,10 @@ func (e *Engine) stopRestarting(id string) bool {
 	return true
 }
 
-// autoRemove does what --rm asks for.
+// autoRemove does what --rm asks for. Somebody else may be at it already.
 func (e *Engine) autoRemove(ctx context.Context, id string) {
 	err := e.removeByID(ctx, id, true)
-	if err != nil && !errdefs.IsNotFound(err) {
+	if err != nil && !errdefs.IsNotFound(err) && !errors.Is(err, errRemoving) {
 		e.log.WithField(spec.FieldContainer, id).WithError(err).Error("automatic removal (--rm)")
 	}
 }

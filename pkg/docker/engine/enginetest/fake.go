@@ -24,8 +24,9 @@ type Fake struct {
 	Now func() time.Time
 	// CapacityErr, CreateErr and StartErr, when set, are returned by the method.
 	CapacityErr, CreateErr, StartErr error
-	// BeforeStart, when set, runs at the beginning of Start.
-	BeforeStart func(id string)
+	// OnStart, when set, runs at the beginning of Start; its error is Start's, and
+	// the container then exits as one that could not be turned on.
+	OnStart func(id string) error
 
 	mu         sync.Mutex // guards all below
 	containers map[string]*container

@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// handle turns one port layer event into Docker's events, restarts, removals
+// and answers to wait. Called only from Run.
+func (e *Engine) handle(ctx context.Context, ev spec.Event) {
+	log := e.log.WithField(spec.FieldContainer, ev.ID)
+	switch ev.Kind {
+	case spec.EventCreated:
+		e.recordEvent(ev.View, "create", ev.Time, nil)
+	case spec.EventStarted:
+		e.mu.Lock()
+		t := e.track(ev.ID)
+		t.restarting = false
+		t.giveUp = nil
+		e.mu.Unlock()
+		e.recordEvent(ev.View, "start", ev.Time, nil)
+	case spec.EventExited:
+		e.exited(ctx, ev.View, ev.Time, true)
+	case spec.EventRenamed:
+		e.recordEvent(ev.View, "rename", ev.Time, map[string]string{"oldName": "/" + ev.OldName})
+	case spec.EventOOM:
+		e.recordEvent(ev.View, "oom", ev.Time, nil)
+	case spec.EventRemoved:
+		e.forget(ev.View)
+		e.recordEvent(ev.View, "destroy", ev.Time, nil)
+		log.Info("container removed")
+	default:
+		log.WithField("kind", ev.Kind).Debug("port layer event of unknown kind")
+	}
+}
+
+// resync looks at every container as it is now. At the first time it does
+// what Docker does when the daemon comes up: restarts what its policy wants,
+// removes what --rm left. Later it makes good for events that were lost.
+func (e *Engine) resync(ctx context.Context, first bool) {
+	views := e.pl.Containers()
+	alive := make(map[string]bool, len(views))
+	for _, v := range views {
+		id := v.Container.ID
+		alive[id] = true
+		if v.Status.Phase != spec.PhaseExited && v.Status.Phase != spec.PhaseCreated {
+			continue
+		}
+		if first && v.Container.Created.Before(e.born) {
+			e.boot(ctx, v)
+			continue
+		}
+		e.mu.Lock()
+		last := e.born
+		if t := e.tracked[id]; t != nil && !t.lastExit.IsZero() {
+			last = t.lastExit
+		}
+		e.mu.Unlock()
+		if v.Status.Phase == spec.PhaseExited && v.Status.Exit.Stopped.After(last) {
+			e.exited(ctx, v, v.Status.Exit.Stopped, false)
+		}
+	}
+	e.mu.Lock()
+	var gone []string
+	for id := range e.waiters {
+		if !alive[id] {
+			gone = append(gone, id)
+		}
+	}
+	e.mu.Unlock()
+	for _, id := range gone {
+		e.forget(spec.View{Container: spec.Container{ID: id}})
+	}
+}
+
+// boot handles one container that was not running when the engine came up.
+func (e *Engine) boot(ctx context.Context, v spec.View) {
+	s := e.storedOf(v)
+	started := !v.Status.Started.IsZero()
+	stopped := v.Container.Annotations[AnnotationStopped] == "true"
+	e.mu.Lock()
+	t := e.track(v.Container.ID)
+	t.stopped = stopped
+	t.lastExit = v.Status.Exit.Stopped
+	restart := started && s.host.RestartPolicy.wantsAtBoot(v.Status.Exit, restartCount(v), stopped)
+	if restart {
+		t.restarting = true
+		t.stopped = false
+		t.giveUp = make(chan struct{})
+	}
+	giveUp := t.giveUp
+	e.mu.Unlock()
+	switch {
+	case restart:
+		e.job(ctx, func(ctx context.Context) { e.restartLoop(ctx, v.Container.ID, 0, giveUp) })
+	case s.host.AutoRemove:
+		e.job(ctx, func(ctx context.Context) { e.autoRemove(ctx, v.Container.ID) })
+	}
+}
+
+// exited handles the end of a run; event is false when it is made good for.
+func (e *Engine) exited(ctx context.Context, v spec.View, at time.Time, event bool) {
+	id := v.Container.ID
+	s := e.storedOf(v)
+	exit := v.Status.Exit
+	ran := !startFailed(v)
+	e.mu.Lock()
+	t := e.track(id)
+	t.lastExit = exit.Stopped
+	if !ran && t.restarting {
+		e.mu.Unlock()
+		return // a start by restartLoop, which decides on the next one
+	}
+	ranFor := exit.Stopped.Sub(v.Status.Started)
+	if ranFor > restartResetAfter {
+		t.attempts = 0
+	}
+	restart := ran && !t.removing && s.host.RestartPolicy.wants(exit, restartCount(v), t.stopped)
+	var delay time.Duration
+	if restart {
+		t.restarting = true
+		t.giveUp = make(chan struct{})
+		delay = restartDelay(t.attempts)
+		t.attempts++
+	} else {
+		t.restarting = false
+	}
+	giveUp, keep := t.giveUp, t.keep
+	e.mu.Unlock()
+
+	if ran && event {
+		e.recordEvent(v, "die", at, dieAttributes(v))
+	}
+	e.endExecs(id)
+	e.answerExit(id, exit, restart)
+	switch {
+	case restart:
+		e.job(ctx, func(ctx context.Context) { e.restartLoop(ctx, id, delay, giveUp) })
+	case s.host.AutoRemove && !keep:
+		e.job(ctx, func(ctx context.Context) { e.autoRemove(ctx, id) })
+	}
+}
+
+// startFailed tells a run that never was: the guest could not start the program.
+func startFailed(v spec.View) bool {
+	return v.Status.Exit.Error != "" && v.Status.Exit.Started.IsZero()
+}
+
+// forget drops all that is kept of a container that is gone.
+func (e *Engine) forget(v spec.View) {
+	id := v.Container.ID
+	e.mu.Lock()
+	if t := e.tracked[id]; t != nil && t.giveUp != nil {
+		close(t.giveUp)
+	}
+	delete(e.tracked, id)
+	delete(e.stored, id)
+	for k, x := range e.execs {
+		if x.container == id {
+			delete(e.execs, k)
+		}
+	}
+	e.mu.Unlock()
+	e.answerRemoved(id, v.Status.Exit)
+}
