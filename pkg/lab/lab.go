@@ -48,11 +48,21 @@ type Lab struct {
 	url   *url.URL
 	wg    sync.WaitGroup // the work that ctx bounds
 
+	// making is held while the simulator makes a VM, see makeVM.
+	making sync.Mutex
+	// maker is who makes a VM now; written with making held, read by the
+	// watcher in the goroutine that the maker's task runs in.
+	maker atomic.Pointer[creation]
+
 	mu   sync.Mutex // guards all below
 	idle *sync.Cond // an operation on a VM ended
 	vms  map[types.ManagedObjectReference]*run
 	busy map[types.ManagedObjectReference]opKind
 }
+
+// building makes labs of one process one after the other: the simulator's
+// constructors write to its package variables.
+var building sync.Mutex
 
 // New reads or makes the inventory in cfg.StateDir. It starts nothing.
 func New(cfg Config) (*Lab, error) {
@@ -81,6 +91,8 @@ func New(cfg Config) (*Lab, error) {
 	if err := l.identity(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
+	building.Lock()
+	defer building.Unlock()
 	if err := l.inventory(); err != nil {
 		return nil, fmt.Errorf("lab: inventory in %s: %w", cfg.StateDir, err)
 	}

@@ -43,7 +43,7 @@ func (s *saver) dir() string { return filepath.Join(s.l.cfg.StateDir, "inventory
 func kept(ref types.ManagedObjectReference) bool {
 	switch ref.Type {
 	case "Task", "PropertyFilter", "PropertyCollector", "ContainerView", "ListView", "InventoryView", "EventHistoryCollector",
-		"TaskHistoryCollector", "HttpNfcLease", "EventManager", "Alarm", "AlarmManager", "LabWatcher", "SessionManager",
+		"TaskHistoryCollector", "TaskManager", "ViewManager", "HttpNfcLease", "EventManager", "Alarm", "AlarmManager", "LabWatcher", "SessionManager",
 		// Made by the simulator for esxcli; they have no properties at all.
 		"ManagedMethodExecuter", "DynamicTypeManager":
 		return false

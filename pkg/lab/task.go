@@ -34,7 +34,8 @@ func (l *Lab) task(ctx *simulator.Context, entity mo.Reference, name string, fn 
 	t.Info.Reason = &types.TaskReasonUser{UserName: ctx.Session.UserName}
 
 	c := l.context(ctx.Session)
-	c.Map.Put(t)
+	// Putting a task changes its entity's list of recent ones.
+	locked(ctx, entity, func() { c.Map.Put(t) })
 	l.background(func() {
 		l.faults.delay(c, name)
 		res, fault := l.shielded(ref, name, func() (types.AnyType, types.BaseMethodFault) { return fn(c) })
@@ -94,8 +95,11 @@ func (l *Lab) waitInner(c *simulator.Context, body soap.HasFault) types.TaskInfo
 	return info
 }
 
-// inner runs a task method of the simulator's and gives its outcome.
-func (l *Lab) inner(c *simulator.Context, body soap.HasFault) (types.AnyType, types.BaseMethodFault) {
+// inner calls a task method of the simulator's on an object, locked as by a
+// client's call, and gives the task's outcome.
+func (l *Lab) inner(c *simulator.Context, obj mo.Reference, call func() soap.HasFault) (types.AnyType, types.BaseMethodFault) {
+	var body soap.HasFault
+	locked(c, obj, func() { body = call() })
 	info := l.waitInner(c, body)
 	if info.Error != nil {
 		return nil, info.Error.Fault

@@ -59,7 +59,8 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 	plain, own := splitExtraConfig(spec.ExtraConfig)
 	spec.DeviceChange, spec.ExtraConfig = p.changes, plain
 	in := l.context(c.Session)
-	if _, fault := l.inner(in, o.ReconfigVMTask(in, &types.ReconfigVM_Task{This: o.Self, Spec: spec})); fault != nil {
+	reconfig := func() soap.HasFault { return o.ReconfigVMTask(in, &types.ReconfigVM_Task{This: o.Self, Spec: spec}) }
+	if _, fault := l.inner(in, o, reconfig); fault != nil {
 		undo()
 		return fault
 	}

@@ -96,8 +96,7 @@ func (l *Lab) createVM(c *simulator.Context, f *simulator.Folder, spec types.Vir
 	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
 	spec.DeviceChange, spec.ExtraConfig = p.changes, plain
-	in := l.context(c.Session)
-	res, fault := l.inner(in, f.CreateVMTask(in, &types.CreateVM_Task{This: f.Self, Config: spec, Pool: pool, Host: host}))
+	res, fault := l.makeVM(c, f, &types.CreateVM_Task{This: f.Self, Config: spec, Pool: pool, Host: host})
 	if fault != nil {
 		undoDisks()
 		undoHome()
@@ -106,6 +105,35 @@ func (l *Lab) createVM(c *simulator.Context, f *simulator.Folder, spec types.Vir
 	o := c.Map.Get(res.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
 	l.settle(c, o, p, append(own, &types.OptionValue{Key: "govcsim"}))
 	return res, l.files.flush(l, c, o)
+}
+
+// creation is a VM in the making.
+type creation struct {
+	in   *simulator.Context // of the simulator's task
+	free func()             // releases the VM's lock, once there is a VM
+}
+
+// makeVM lets the simulator make a VM, and keeps the VM's lock until it is done:
+// the simulator holds its folder's only, and works on the VM in sight of all.
+func (l *Lab) makeVM(c *simulator.Context, f *simulator.Folder, req *types.CreateVM_Task) (types.AnyType, types.BaseMethodFault) {
+	l.making.Lock()
+	defer l.making.Unlock()
+	m := &creation{in: l.context(c.Session)}
+	l.maker.Store(m)
+	res, fault := l.inner(m.in, f, func() soap.HasFault { return f.CreateVMTask(m.in, req) })
+	l.maker.Store(nil)
+	if m.free != nil {
+		m.free()
+	}
+	return res, fault
+}
+
+// hold is called when a VM is put into the registry, by the task that makes it
+// and with its lock held: one more hold stays behind.
+func (l *Lab) hold(o *simulator.VirtualMachine) {
+	if m := l.maker.Load(); m != nil && m.free == nil {
+		m.free = m.in.Map.AcquireLock(m.in, o)
+	}
 }
 
 // settle finishes what the simulator does not do: keys that it would take for

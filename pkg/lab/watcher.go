@@ -23,6 +23,9 @@ func (w *watcher) Reference() types.ManagedObjectReference {
 func (w *watcher) PutObject(_ *simulator.Context, obj mo.Reference) {
 	t, ok := obj.(*simulator.Task)
 	if !ok {
+		if o, ok := obj.(*simulator.VirtualMachine); ok {
+			w.l.hold(o)
+		}
 		w.l.saver.changed(obj.Reference())
 		return
 	}
