@@ -331,3 +331,18 @@ func TestStopGoesOn(t *testing.T) {
 		return err == nil && !i.State.Running
 	})
 }
+
+// TestEventsAreCutOff: a reader that is cut off sees a broken stream, never one
+// that ended as it should.
+func TestEventsAreCutOff(t *testing.T) {
+	h := serve(t, false)
+	resp, err := http.Get(h.url + "/v1.51/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	h.f.DropSubscribers()
+	if _, err := io.ReadAll(resp.Body); err == nil {
+		t.Error("the stream ended without an error")
+	}
+}
