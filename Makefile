@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(shell .ci/deps path):$(PATH)
 export CGO_ENABLED ?= 0
 
-VERSION ?= 0.5.0
+VERSION ?= 2.0.0
 LDFLAGS := -s -w -X github.com/vic-engine/vic/pkg/version.Version=$(VERSION)
 GOBUILD := go build -trimpath -ldflags '$(LDFLAGS)'
 SOURCES := go.mod go.sum $(shell find cmd pkg portlayer tether isos -name '*.go' ! -name '*_test.go')

@@ -142,6 +142,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}
+	registries, err := registryTransport(d.vch)
+	if err != nil {
+		return errors.Join(err, concentrator.Close())
+	}
 	eng, err := engine.New(engine.Config{PortLayer: ports, Images: ports.Images(), Log: d.log})
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
@@ -149,7 +153,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	docker, err := api.New(api.Config{
 		Engine: eng, Log: d.log, Context: ctx, Version: version.Version,
 		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0,
-		RegistryMirrors: d.vch.RegistryMirrors, InsecureRegistries: d.vch.InsecureRegistries,
+		RegistryMirrors: d.vch.RegistryMirrors, InsecureRegistries: d.vch.InsecureRegistries, RegistryTransport: registries,
 	})
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
@@ -176,6 +180,11 @@ func (d *daemon) serve(ctx context.Context) error {
 			return ctx.Err()
 		}
 		g.Go(func() error { return eng.Run(ctx) })
+		select {
+		case <-eng.Ready(): // from here on no exit of a container is missed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		addr := d.opts.listen
 		if addr == "" {
 			addr = ":2376"
@@ -245,4 +254,22 @@ func serverTLS(vch spec.VCH) (*tls.Config, error) {
 		tc.ClientCAs, tc.ClientAuth = pool, tls.RequireAndVerifyClientCert
 	}
 	return tc, nil
+}
+
+// registryTransport trusts the authorities given for registries besides the
+// system's own.
+func registryTransport(vch spec.VCH) (http.RoundTripper, error) {
+	if vch.RegistryCAs == "" {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM([]byte(vch.RegistryCAs)) {
+		return nil, errors.New("registry CAs of the VCH: no certificate in the PEM text")
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return t, nil
 }

@@ -3,4 +3,4 @@
 package version
 
 // Version is the release, set at link time by the Makefile.
-var Version = "0.5.0-dev"
+var Version = "2.0.0-dev"
