@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -37,7 +38,7 @@ const (
 
 // diskWait is how long a disk of the VM may take to appear. PVSCSI disks are
 // there when the driver is loaded; an emulated machine under load is slower.
-const diskWait = 30 * time.Second
+const diskWait = 10 * time.Second
 
 // stopGrace is how long the process has after a soft power-off before it is
 // killed, as Docker's default.
@@ -51,10 +52,26 @@ type Container struct {
 	session     *session.Manager
 	output      *os.File // ttyS1
 	nics        nics
+	running     chan struct{} // closed when the process has started
+	once        sync.Once     // of that
+}
+
+func (c *Container) started() { c.once.Do(func() { close(c.running) }) }
+
+// reporter lets what is not needed for the start begin after it.
+type reporter struct {
+	session.Reporter
+	started func()
+}
+
+func (r reporter) Started(id string, pid int, at time.Time) error {
+	defer r.started()
+	return r.Reporter.Started(id, pid, at)
 }
 
 // bootContainer runs a containerVM from its configuration to its power-off.
 func bootContainer(ctx context.Context, c *Container) error {
+	c.running = make(chan struct{})
 	err := run(ctx, c, containerSteps(), c.log)
 	if err == nil {
 		err = c.process(ctx)
@@ -120,7 +137,7 @@ func (c *Container) line(ctx context.Context) error {
 		HostKey:   signer,
 		Reaper:    c.reaper,
 		Log:       c.output,
-		Reporter:  session.GuestinfoReporter(c.rpc),
+		Reporter:  reporter{session.GuestinfoReporter(c.rpc), c.started},
 		Logger:    c.log,
 	})
 	if err != nil {
@@ -237,9 +254,21 @@ func (c *Container) mounted(path string) bool {
 
 func (c *Container) sysctls(context.Context) error { return system.Sysctls(c.spec.Root.Sysctls) }
 
+// toolsWait is how long the tools let the process start first. One that waits
+// for the engine must be stoppable meanwhile.
+const toolsWait = 2 * time.Second
+
 func (c *Container) startTools(ctx context.Context) error {
-	c.tools = newTools(c.VM)
 	c.goes(func() {
+		wait := time.NewTimer(toolsWait)
+		defer wait.Stop()
+		select {
+		case <-c.running:
+		case <-wait.C:
+		case <-ctx.Done():
+			return
+		}
+		c.tools = newTools(c.VM)
 		if err := c.tools.run(ctx); err != nil && ctx.Err() == nil {
 			c.log.WithError(err).Warn("no tools: a soft power-off will not reach this guest")
 		}

@@ -225,15 +225,20 @@ func TestContainer(t *testing.T) {
 	if strings.Contains(vm.Text(), "to stdout") {
 		t.Error("the container's output is on the kernel's console")
 	}
-	if text := <-output; text != "to stdout\n" {
+	if text := <-output.all; text != "to stdout\n" {
 		t.Errorf("logged %q", text)
 	}
 }
 
-// output collects what the container wrote, as its log on ttyS1 has it.
-func output(t *testing.T, vm *qemutest.VM) <-chan string {
+// logged is what a container wrote, as its log on ttyS1 has it.
+type logged struct {
+	some chan struct{} // closed at the first output
+	all  chan string   // everything, when the VM is off
+}
+
+func output(t *testing.T, vm *qemutest.VM) logged {
 	line := vm.Line(1)
-	out := make(chan string, 1)
+	l := logged{make(chan struct{}), make(chan string, 1)}
 	go func() {
 		var b bytes.Buffer
 		for r := logframe.NewReader(line); ; {
@@ -241,13 +246,17 @@ func output(t *testing.T, vm *qemutest.VM) <-chan string {
 			if err != nil {
 				break
 			}
-			if f.Kind == logframe.KindData {
-				b.Write(f.Data)
+			if f.Kind != logframe.KindData {
+				continue
 			}
+			if b.Len() == 0 {
+				close(l.some)
+			}
+			b.Write(f.Data)
 		}
-		out <- b.String()
+		l.all <- b.String()
 	}()
-	return out
+	return l
 }
 
 func TestNoGuestinfo(t *testing.T) {
@@ -315,10 +324,10 @@ func TestRoot(t *testing.T) {
 	if err != nil || st.Exit.Error != "" {
 		t.Errorf("reported %+v %v", st, err)
 	}
-	text := <-output
+	text := <-output.all
 	for _, want := range []string{
 		`uid=0`, `box\n`, `172.16.0.2\tbox.example.com box`, `10.0.0.9\tdb`, `nameserver 10.9.8.7`, `search example.com`,
-		`inet 172.16.0.2/16 .*eth0`, `inet 10.118.0.1\d/24 .*eth1`, `default via 172.16.0.1 dev eth0`,
+		`inet 127.0.0.1/8 .*lo`, `inet 172.16.0.2/16 .*eth0`, `inet 10.118.0.1\d/24 .*eth1`, `default via 172.16.0.1 dev eth0`,
 		`overlay on / type overlay`, `tmpfs on /scratch type tmpfs .*size=1024k`, `/dev/sdc on /etc/vol type ext4`,
 		`proc on /proc/sys type proc \(ro`, `crw-rw-rw- .* 1, *3 .* null`, `ptmx -> pts/ptmx`, `77\n`,
 		`touch: /proc/sys/x: `, `750:/data`, `1777:/dev/shm`,
@@ -344,5 +353,48 @@ func writeAt(t *testing.T, name string, off int64, text string) {
 	defer f.Close()
 	if _, err := f.WriteAt([]byte(text), off); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSoftStop: vSphere's "shut down guest" is the container's stop signal, and
+// what does not obey it is killed.
+func TestSoftStop(t *testing.T) {
+	for name, c := range map[string]struct {
+		script string
+		code   int
+	}{
+		"obeys":   {`trap 'echo bye; exit 3' USR1; echo ready; while :; do sleep 1; done`, 3},
+		"refuses": {`trap '' USR1; echo ready; while :; do sleep 1; done`, 128 + 9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := container(c.script)
+			s.Process.StopSignal = "SIGUSR1"
+			s.Hostname = "stopme"
+			s.Endpoints = []spec.Endpoint{{Network: "ext", MAC: "00:50:56:00:00:01"}}
+			vm := qemutest.Boot(t, qemutest.Options{ISO: built.bootstrap, Console: 2, GuestInfo: keys(t, s), Network: network(t),
+				Disks: disks(t), NICs: []machine.NIC{{Network: "VM Network", MAC: "00:50:56:00:00:01", Slot: 192}}})
+			output := output(t, vm)
+			select {
+			case <-output.some:
+			case <-time.After(limit):
+				t.Fatal("no output")
+			}
+			vm.Guest.Wait(t, "tools, name and address", limit, func() bool {
+				tools, nics, host := vm.Guest.Seen()
+				return tools && host == "stopme" && len(nics) == 1 && len(nics[0].Addresses) > 0 &&
+					strings.HasPrefix(nics[0].Addresses[0], "10.118.0.")
+			})
+			if err := vm.ShutdownGuest(); err != nil {
+				t.Fatal(err)
+			}
+			vm.WaitOff(limit)
+			st, err := guestinfo.DecodeStatus(s.ID, vm.Guest.Keys())
+			if err != nil || st.Exit.Code != c.code {
+				t.Errorf("reported %+v %v", st, err)
+			}
+			if text := <-output.all; strings.Contains(text, "bye") != (name == "obeys") {
+				t.Errorf("output %q", text)
+			}
+		})
 	}
 }
