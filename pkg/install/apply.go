@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
@@ -62,7 +63,19 @@ func (a *applier) do(ctx context.Context, step Step) error {
 	return vsphere.Classify(act(ctx))
 }
 
+// callTimeout bounds one call that changes something.
+const callTimeout = 30 * time.Second
+
+// whole gives a context for a call that changes something: once sent, its
+// answer is awaited though ctx ends, because what nobody knows to be there is
+// not undone.
+func whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+}
+
 func (a *applier) makePool(ctx context.Context) error {
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	spec := types.DefaultResourceConfigSpec()
 	limit(&spec.MemoryAllocation, a.c.MemoryMB)
 	limit(&spec.CpuAllocation, a.c.CPUMHz)
@@ -86,6 +99,8 @@ func (a *applier) networkSystem(ctx context.Context) (*object.HostNetworkSystem,
 }
 
 func (a *applier) makeSwitch(ctx context.Context) error {
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	ns, err := a.networkSystem(ctx)
 	if err != nil {
 		return err
@@ -103,6 +118,8 @@ func (a *applier) makeSwitch(ctx context.Context) error {
 }
 
 func (a *applier) makePortGroup(ctx context.Context) error {
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	ns, err := a.networkSystem(ctx)
 	if err != nil {
 		return err
@@ -119,6 +136,8 @@ func (a *applier) makePortGroup(ctx context.Context) error {
 }
 
 func (a *applier) makeFolder(ctx context.Context) error {
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	f, err := object.NewFolder(a.s.Client(), a.c.VMFolder.Ref).CreateFolder(ctx, a.c.VCH.Name)
 	if errdefs.IsAlreadyExists(vsphere.Classify(err)) {
 		return fmt.Errorf("%s: %w", quoteUsed(a.c.VCH.Name), errdefs.ErrAlreadyExists)
@@ -132,6 +151,8 @@ func (a *applier) makeFolder(ctx context.Context) error {
 }
 
 func (a *applier) makeImageDir(ctx context.Context) error {
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	top := dsPath(a.c.Datastore.Name, a.c.MakeDir)
 	a.undo.push("folder "+top, func(ctx context.Context) error { return a.ds.Delete(ctx, top) })
 	return a.ds.Mkdir(ctx, a.c.VCH.ImageStore)
@@ -146,7 +167,9 @@ func (a *applier) makeAppliance(ctx context.Context) error {
 	if a.c.Host.Ref.Value != "" {
 		host = object.NewHostSystem(a.s.Client(), a.c.Host.Ref)
 	}
-	t, err := object.NewFolder(a.s.Client(), a.folder).CreateVM(ctx, spec, object.NewResourcePool(a.s.Client(), a.pool), host)
+	call, cancel := whole(ctx)
+	defer cancel()
+	t, err := object.NewFolder(a.s.Client(), a.folder).CreateVM(call, spec, object.NewResourcePool(a.s.Client(), a.pool), host)
 	if err != nil {
 		return err
 	}

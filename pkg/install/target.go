@@ -31,12 +31,9 @@ func ParseTarget(s, user, password string) (Target, error) {
 	if s == "" {
 		return Target{}, fmt.Errorf("--target is missing: give the ESXi host or vCenter, like --target root@esxi01.example.com: %w", errdefs.ErrInvalidArgument)
 	}
-	rest := s
-	if scheme, after, ok := strings.Cut(s, "://"); ok {
-		if !strings.EqualFold(scheme, "https") {
-			return Target{}, fmt.Errorf("--target %s: scheme %q: only https is spoken: %w", Redact(s), scheme, errdefs.ErrInvalidArgument)
-		}
-		rest = after
+	scheme, rest := cutScheme(s)
+	if scheme != "" && !strings.EqualFold(scheme, "https") {
+		return Target{}, fmt.Errorf("--target %s: only https is spoken: %w", Redact(s), errdefs.ErrInvalidArgument)
 	}
 	var t Target
 	// The last @ ends the credentials: passwords may hold one, hosts may not.
@@ -51,8 +48,8 @@ func ParseTarget(s, user, password string) (Target, error) {
 	if t.Datacenter == "sdk" { // as govc's GOVC_URL has it
 		t.Datacenter = ""
 	}
-	if u, err := url.Parse("https://" + t.Host); err != nil || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-		return Target{}, fmt.Errorf("--target %s: %q is not a host or host:port: %w", Redact(s), t.Host, errdefs.ErrInvalidArgument)
+	if u, err := url.Parse("https://" + t.Host); err != nil || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(t.Host, ":") {
+		return Target{}, fmt.Errorf("--target %s: that is no host or host:port: %w", Redact(s), errdefs.ErrInvalidArgument)
 	}
 	if user != "" {
 		t.User = user
@@ -93,16 +90,30 @@ func unescape(s string) string {
 	return s
 }
 
-// Redact takes credentials out of a target for use in messages.
+// cutScheme takes a scheme like https:// off. What is no word before :// is not
+// a scheme, but maybe part of a password.
+func cutScheme(s string) (scheme, rest string) {
+	word, rest, ok := strings.Cut(s, "://")
+	if !ok || word == "" || strings.Trim(strings.ToLower(word), "abcdefghijklmnopqrstuvwxyz") != "" {
+		return "", s
+	}
+	return word, rest
+}
+
+// Redact takes credentials out of a target, for use in messages, and what may
+// be some: user:password without a host looks like host:port with a bad port.
 func Redact(s string) string {
-	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok {
-		scheme, rest = "", s
-	} else {
+	scheme, rest := cutScheme(s)
+	if scheme != "" {
 		scheme += "://"
 	}
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
 		rest = rest[i+1:]
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	i := strings.LastIndexByte(host, ':')
+	if i >= 0 && strings.Trim(host[i+1:], "0123456789]") != "" {
+		rest = host[:strings.IndexByte(host, ':')] + ":…"
 	}
 	return scheme + rest
 }
