@@ -32,17 +32,31 @@ func lifecycle(t *testing.T, mode string) {
 	out := f.create(t, "VCH001", "--debug", "1", "--debug-authorized-key", key+".pub")
 	checkTranscript(t, "create", mode, out)
 
-	ok := t.Run("scripts", func(t *testing.T) {
-		testscript.Run(t, testscript.Params{
-			Dir:                 "testdata",
-			RequireExplicitExec: true,
-			Setup:               func(env *testscript.Env) error { return f.setup(env, key) },
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"code": code, "eventually": eventually, "random": random, "strip": strip,
-			},
-		})
+	params := testscript.Params{
+		RequireExplicitExec: true,
+		Setup:               func(env *testscript.Env) error { return f.setup(env, key) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": code, "eventually": eventually, "random": random, "strip": strip,
+		},
+	}
+	ok := t.Run("together", func(t *testing.T) {
+		p := params
+		p.Dir = filepath.Join("testdata", "together")
+		testscript.Run(t, p)
 	})
-	out, err := f.try(createTimeout, "vic-machine", "delete", "--name", "VCH001", "--force")
+	// What changes the whole VCH goes one by one.
+	alone, err := filepath.Glob(filepath.Join("testdata", "alone", "*.txtar"))
+	if err != nil || len(alone) == 0 {
+		t.Fatalf("scripts to run alone: %v %v", alone, err)
+	}
+	for _, script := range alone {
+		ok = t.Run("alone", func(t *testing.T) {
+			p := params
+			p.Files = []string{script}
+			testscript.Run(t, p)
+		}) && ok
+	}
+	out, err = f.try(createTimeout, "vic-machine", "delete", "--name", "VCH001", "--force")
 	if err != nil {
 		t.Fatalf("delete: %v\n%s", err, out)
 	}
