@@ -118,10 +118,9 @@ func (l *Lab) importVApp(ctx *simulator.Context, pool *simulator.ResourcePool, r
 	x := &lease{l: l, files: map[string]string{}, manifest: map[string]types.HttpNfcLeaseManifestEntry{}, deadline: time.Now().Add(leaseTimeout)}
 	x.State = types.HttpNfcLeaseStateInitializing
 	x.Self = types.ManagedObjectReference{Type: "HttpNfcLease", Value: fmt.Sprintf("lease-%s-%s", l.boot, randomHex(12))}
-	x.host = l.url.Host
-	if l.cfg.Mode == ModeESXi {
-		x.host = "*"
-	}
+	// As an ESXi says it: the client puts the address by which it reaches us. A
+	// vCenter names a host; ours has two names, one here and one for guests.
+	x.host = "*"
 	ctx.Session.Put(x)
 	l.leases.put(x.Self.Value, x)
 	c := l.context(ctx.Session)
