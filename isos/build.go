@@ -14,9 +14,12 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// DefaultCompression is what starts fastest, measured under TCG: LZ4 unpacks at
-// memory speed, and being larger than zstd costs less than zstd's work.
-const DefaultCompression = LZ4
+// DefaultCompression is what starts fastest. Measured in CPU seconds of QEMU
+// (TCG) from power-on to /init, medians: bootstrap.iso none 3.1, gzip 2.85,
+// lz4 2.78, zstd 2.79; appliance.iso gzip 5.0, lz4 4.45, zstd 4.27. A BIOS reads
+// a CD word by word, about 70 ms for each MiB, so the smallest wins as long as it
+// unpacks quickly.
+const DefaultCompression = Zstd
 
 // MaxBootstrapBytes is the largest bootstrap.iso that may be made.
 const MaxBootstrapBytes = 24 << 20

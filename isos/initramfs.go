@@ -17,7 +17,7 @@ import (
 // RD_LZ4 and RD_ZSTD.
 type Compression string
 
-// The compressions; see docs on DefaultCompression for the choice.
+// The compressions; DefaultCompression says which is used, and why.
 const (
 	None Compression = "none"
 	Gzip Compression = "gzip"

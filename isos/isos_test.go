@@ -300,3 +300,17 @@ func TestEpochAndVersionChangeNothingElse(t *testing.T) {
 		t.Error("the epoch does not reach the image")
 	}
 }
+
+func FuzzParseModule(f *testing.F) {
+	f.Add(elfModule("depends=a,b\x00softdep=pre: c post: d\x00"))
+	f.Add([]byte("\x7fELF"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseModule("k/x-y.ko", b)
+		if err == nil && m.Name != "x_y" {
+			t.Errorf("name %q", m.Name)
+		}
+		if u := unsigned(b); !bytes.HasPrefix(b, u) {
+			t.Error("unsigned is no beginning of the module")
+		}
+	})
+}

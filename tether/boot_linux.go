@@ -32,7 +32,8 @@ type VM struct {
 	// end is called when somebody asks the guest to stop.
 	end powerRequest
 
-	wg sync.WaitGroup // goroutines that the boot started
+	// wg counts what goes started. Nobody waits for it: PID 1 ends with the VM.
+	wg sync.WaitGroup
 }
 
 // powerRequest is what vSphere asked of the guest.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,19 +47,6 @@ func MountAll(list []Mount) error {
 		if err := m.Do(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// Cgroup2 mounts the unified hierarchy and lets groups below it limit memory,
-// processes and CPU.
-func Cgroup2(target string) error {
-	if err := (Mount{"cgroup2", target, "cgroup2", safe, ""}).Do(); err != nil {
-		return err
-	}
-	for _, c := range []string{"+cpu", "+memory", "+pids", "+io"} {
-		// A controller that the kernel was built without is no loss here.
-		_ = os.WriteFile(filepath.Join(target, "cgroup.subtree_control"), []byte(c), 0o644)
 	}
 	return nil
 }
