@@ -126,18 +126,11 @@ func (a *Appliance) reportAddresses() {
 			a.log.WithError(err).Warn("address not reported")
 		}
 	}
-	if a.tools != nil {
-		a.tools.tell()
-	}
+	a.tell()
 }
 
 func (a *Appliance) startTools(ctx context.Context) error {
-	a.tools = newTools(a.VM)
-	a.goes(func() {
-		if err := a.tools.run(ctx); err != nil && ctx.Err() == nil {
-			a.log.WithError(err).Warn("no tools: vSphere will not show an address")
-		}
-	})
+	a.goes(func() { a.runTools(ctx, "vSphere will not show an address") })
 	return nil
 }
 

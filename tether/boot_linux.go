@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -27,7 +28,7 @@ type VM struct {
 	rpc    *rpci.Client
 	reaper *proc.Reaper
 	bootID string
-	tools  *tools
+	tools  atomic.Pointer[tools] // nil until they run
 
 	// end is called when somebody asks the guest to stop.
 	end powerRequest
@@ -177,6 +178,22 @@ func (vm *VM) get(key string) (string, bool, error) {
 		return "", false, nil
 	}
 	return vm.rpc.Get(key)
+}
+
+// runTools serves vSphere's requests until ctx ends.
+func (vm *VM) runTools(ctx context.Context, without string) {
+	t := newTools(vm)
+	vm.tools.Store(t)
+	if err := t.run(ctx); err != nil && ctx.Err() == nil {
+		vm.log.WithError(err).Warn("no tools: " + without)
+	}
+}
+
+// tell lets vSphere know of another address.
+func (vm *VM) tell() {
+	if t := vm.tools.Load(); t != nil {
+		t.tell()
+	}
 }
 
 // startReaper takes over the children that PID 1 inherits.

@@ -268,10 +268,8 @@ func (c *Container) startTools(ctx context.Context) error {
 		case <-ctx.Done():
 			return
 		}
-		c.tools = newTools(c.VM)
-		if err := c.tools.run(ctx); err != nil && ctx.Err() == nil {
-			c.log.WithError(err).Warn("no tools: a soft power-off will not reach this guest")
-		}
+		_ = c.rpc.Set(guestinfo.KeyTetherState, "") // what a failed boot before left
+		c.runTools(ctx, "a soft power-off will not reach this guest")
 	})
 	c.goes(func() { c.obeyStop(ctx) })
 	return nil
@@ -310,7 +308,6 @@ func (c *Container) process(ctx context.Context) error {
 		<-c.end.asked
 		return nil
 	}
-	_ = c.rpc.Set(guestinfo.KeyTetherState, "")
 	exit, err := c.session.Run(ctx, rootDir)
 	if err != nil {
 		return err

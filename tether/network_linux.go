@@ -55,6 +55,7 @@ func (c *Container) reportAddresses() {
 	if c.session != nil {
 		c.session.ReportAddresses(have)
 	}
+	c.tell()
 }
 
 // volumes mounts what the user asked for into the root, in the order given:
