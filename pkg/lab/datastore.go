@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"path/filepath"
 	"sync"
@@ -131,5 +130,3 @@ func (l *Lab) housekeeping(ctx context.Context) error {
 		}
 	}
 }
-
-func noSpace(err error) bool { return errors.Is(err, errNoSpace) || isENOSPC(err) }

@@ -21,8 +21,8 @@ const ownGUID = "lab"
 // called. The registry keeps the plain objects, which the simulator's own code
 // type-asserts in many places.
 func (l *Lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
-	if l.faults.refuses(method.Name) {
-		return nil, &types.HostNotConnected{}
+	if f := l.refuse(method); f != nil && ctx.Session != nil {
+		return nil, f
 	}
 	obj := ctx.Map.Get(method.This)
 	if sm, ok := obj.(*simulator.SessionManager); ok {
@@ -70,6 +70,8 @@ func (l *Lab) wrap(obj mo.Reference) mo.Reference {
 		return &portgroupObj{DistributedVirtualPortgroup: o, l: l}
 	case *simulator.DistributedVirtualSwitch:
 		return &switchObj{DistributedVirtualSwitch: o, l: l}
+	case *simulator.EventManager:
+		return &eventObj{EventManager: o}
 	case *simulator.Task:
 		return &taskObj{Task: o}
 	}

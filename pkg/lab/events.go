@@ -5,7 +5,9 @@ import (
 	"reflect"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -102,4 +104,18 @@ func reason(f types.BaseMethodFault, format string, args ...any) types.BaseMetho
 	m := f.GetMethodFault()
 	m.FaultMessage = []types.LocalizableMessage{{Key: "vic.lab", Message: fmt.Sprintf(format, args...)}}
 	return f
+}
+
+// eventObj is the EventManager.
+type eventObj struct {
+	*simulator.EventManager
+}
+
+// PostEvent checks what the simulator's alarms take for granted.
+func (m *eventObj) PostEvent(ctx *simulator.Context, req *types.PostEvent) soap.HasFault {
+	if x, ok := req.EventToPost.(*types.EventEx); req.EventToPost == nil ||
+		ok && ctx.Map.Get(types.ManagedObjectReference{Type: x.ObjectType, Value: x.ObjectId}) == nil {
+		return &methods.PostEventBody{Fault_: simulator.Fault("no such object", &types.InvalidArgument{InvalidProperty: "eventToPost"})}
+	}
+	return m.EventManager.PostEvent(ctx, req)
 }

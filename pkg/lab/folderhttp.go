@@ -14,8 +14,6 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
-
-	"github.com/vic-engine/vic/pkg/lab/store"
 )
 
 // serveFolder is /folder/PATH?dcPath=…&dsName=…: the files of datastores.
@@ -170,46 +168,4 @@ func (l *Lab) remove(w http.ResponseWriter, c *simulator.Context, ds *simulator.
 		l.measure(c, ds)
 		w.WriteHeader(http.StatusNoContent)
 	}
-}
-
-// freeIn is what a datastore's disk at path may still grow by.
-func (l *Lab) freeIn(file string) int64 {
-	_, free := l.usage(datastoreOf(l.shown(file)))
-	return free
-}
-
-// cappedDisk is a disk's extent that can't grow beyond what is free.
-type cappedDisk struct {
-	f    *os.File
-	left int64
-}
-
-func (d *cappedDisk) WriteAt(b []byte, off int64) (int, error) {
-	if d.left -= int64(len(b)); d.left < 0 {
-		return 0, errNoSpace
-	}
-	return d.f.WriteAt(b, off)
-}
-
-// importDisk fills a disk from a streamOptimized VMDK.
-func (l *Lab) importDisk(c *simulator.Context, file string, r io.Reader) error {
-	s, err := store.NewStream(r)
-	if err != nil {
-		return err
-	}
-	d, err := store.ReadDescriptor(file)
-	if err != nil {
-		return err
-	}
-	if s.Capacity > d.Capacity() {
-		if err := store.Extend(file, s.Capacity); err != nil {
-			return err
-		}
-	}
-	f, err := os.OpenFile(store.FlatName(file), os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	err = s.WriteTo(c, &cappedDisk{f: f, left: l.freeIn(file)})
-	return errors.Join(err, f.Close())
 }

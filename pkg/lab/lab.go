@@ -133,7 +133,7 @@ func (l *Lab) Run(ctx context.Context) error {
 	err = g.Wait()
 	stop()
 	l.wg.Wait()
-	return errors.Join(err, l.saver.save())
+	return errors.Join(err, l.saver.saveAll())
 }
 
 // Ready is closed when the API can be called.

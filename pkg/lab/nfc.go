@@ -18,6 +18,8 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vic-engine/vic/pkg/lab/store"
 )
 
 type poolObj struct {
@@ -299,7 +301,8 @@ func (l *Lab) serveNFC(w http.ResponseWriter, r *http.Request) {
 	}
 	t := &touching{r: r.Body, x: x, h: sha1.New()}
 	c := l.context(nil)
-	err := l.importDisk(c, file, t)
+	_, free := l.usage(datastoreOf(l.shown(file)))
+	err := store.Import(r.Context(), file, t, free)
 	if err == nil {
 		_, err = io.Copy(io.Discard, t)
 	}

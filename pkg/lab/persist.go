@@ -71,7 +71,7 @@ func (s *saver) removed(ref types.ManagedObjectReference) {
 	s.mu.Lock()
 	s.gone[ref] = true
 	delete(s.dirty, ref)
-	s.all = true
+	s.all = s.all || ref.Type != "VirtualMachine"
 	s.mu.Unlock()
 	s.wake()
 }
@@ -105,6 +105,14 @@ func (s *saver) run(ctx context.Context) error {
 	}
 }
 
+// saveAll is save for the end: some changes come without any notice.
+func (s *saver) saveAll() error {
+	s.mu.Lock()
+	s.all = true
+	s.mu.Unlock()
+	return s.save()
+}
+
 // save writes what changed. Each file is replaced atomically; a VM's and its
 // folder's go together only roughly, which load mends.
 func (s *saver) save() error {
@@ -131,12 +139,11 @@ func (s *saver) save() error {
 
 func (s *saver) write(dirty, gone map[types.ManagedObjectReference]bool, all bool) error {
 	c := s.l.context(nil)
-	if all || len(dirty) > 0 {
-		// Folders, pools and hosts list their VMs, and are changed without
-		// notice: they are few, and saved each time a list may have changed.
+	if all {
+		// Lists of folders and pools are changed without notice. Those of VMs
+		// need no save: load makes them of what the VMs say.
 		for _, obj := range c.Map.AllReference("") {
-			ref := obj.Reference()
-			if kept(ref) && (all && ref.Type != "VirtualMachine" || dirty[ref]) {
+			if ref := obj.Reference(); kept(ref) && ref.Type != "VirtualMachine" {
 				dirty[ref] = true
 			}
 		}

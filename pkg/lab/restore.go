@@ -191,6 +191,11 @@ func (l *Lab) mend(c *simulator.Context) {
 				add(&p.Vm, o.Self)
 			}
 		}
+		for _, ref := range o.Datastore {
+			if ds, ok := c.Map.Get(ref).(*simulator.Datastore); ok {
+				add(&ds.Vm, o.Self)
+			}
+		}
 		for _, d := range o.Config.Hardware.Device {
 			if card, ok := d.(types.BaseVirtualEthernetCard); ok {
 				l.macs.keep(card.GetVirtualEthernetCard().MacAddress)

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"io"
 	"syscall"
+
+	"github.com/containerd/errdefs"
 )
 
-// errNoSpace ends a transfer into a datastore that is at its limit.
-var errNoSpace = errors.New("no space left on datastore")
-
-func isENOSPC(err error) bool { return errors.Is(err, syscall.ENOSPC) }
+// noSpace tells whether an error means that a datastore is full: at its limit,
+// or its disk.
+func noSpace(err error) bool {
+	return errdefs.IsResourceExhausted(err) || errors.Is(err, syscall.ENOSPC)
+}
 
 // limitedWriter fails once more than left bytes are written.
 type limitedWriter struct {
@@ -19,7 +22,7 @@ type limitedWriter struct {
 
 func (l *limitedWriter) Write(b []byte) (int, error) {
 	if int64(len(b)) > l.left {
-		return 0, errNoSpace
+		return 0, errdefs.ErrResourceExhausted
 	}
 	n, err := l.w.Write(b)
 	l.left -= int64(n)

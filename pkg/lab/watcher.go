@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/simulator"
@@ -62,7 +63,8 @@ func (l *Lab) dropHalfMade(ref types.ManagedObjectReference) {
 func (w *watcher) UpdateObject(_ *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
 	m, ok := obj.(*mo.VirtualMachine)
 	if !ok {
-		if kept(obj.Reference()) {
+		// Every task is noted with its entity: that alone is no change.
+		if kept(obj.Reference()) && slices.ContainsFunc(changes, func(c types.PropertyChange) bool { return c.Name != "recentTask" }) {
 			w.l.saver.changed(obj.Reference())
 		}
 		return

@@ -230,7 +230,7 @@ func TestImport(t *testing.T) {
 	a, z := bytes.Repeat([]byte{7}, 64<<10), bytes.Repeat([]byte("end."), 16<<10)
 	img := stream(1<<20, map[int64][]byte{0: a, 1920: z}, []int64{0, 1920})
 	p := disk(t, "a.vmdk", 512<<10) // smaller: it grows
-	if err := Import(context.Background(), p, bytes.NewReader(img)); err != nil {
+	if err := Import(context.Background(), p, bytes.NewReader(img), 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	if d, _ := ReadDescriptor(p); d.Capacity() != 1<<20 {
@@ -239,8 +239,11 @@ func TestImport(t *testing.T) {
 	if !bytes.Equal(read(t, p, 0, len(a)), a) || !bytes.Equal(read(t, p, 1920*SectorSize, len(z)), z) {
 		t.Error("bytes differ")
 	}
+	if err := Import(context.Background(), disk(t, "c.vmdk", 1<<20), bytes.NewReader(img), 100<<10); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("over the limit: %v", err)
+	}
 	for _, cut := range []int{100, SectorSize * 60, len(img) / 2, len(img) - SectorSize} {
-		if err := Import(context.Background(), disk(t, "b.vmdk", 1<<20), bytes.NewReader(img[:cut])); err == nil {
+		if err := Import(context.Background(), disk(t, "b.vmdk", 1<<20), bytes.NewReader(img[:cut]), 1<<20); err == nil {
 			t.Errorf("a stream cut at %d is accepted", cut)
 		}
 	}
@@ -276,7 +279,7 @@ func TestQEMUAgrees(t *testing.T) {
 	}
 	defer f.Close()
 	dst := disk(t, "b.vmdk", 3<<20)
-	if err := Import(ctx, dst, f); err != nil {
+	if err := Import(ctx, dst, f, 1<<30); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(read(t, dst, 1<<20, len(want)), want) {

@@ -140,8 +140,9 @@ func (s *Stream) grainAt(out io.WriterAt, lba, size int64, first []byte) error {
 }
 
 // Import fills the disk at path, made before by Create, from a streamOptimized
-// VMDK. A disk smaller than the stream's grows.
-func Import(ctx context.Context, path string, r io.Reader) error {
+// VMDK. A disk smaller than the stream's grows. More than limit bytes of data are
+// refused with ErrResourceExhausted.
+func Import(ctx context.Context, path string, r io.Reader, limit int64) error {
 	s, err := NewStream(r)
 	if err != nil {
 		return fmt.Errorf("import %s: %w", path, err)
@@ -159,5 +160,22 @@ func Import(ctx context.Context, path string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.WriteTo(ctx, f), f.Close())
+	err = errors.Join(s.WriteTo(ctx, &capped{f, limit}), f.Close())
+	if err != nil {
+		return fmt.Errorf("import %s: %w", path, err)
+	}
+	return nil
+}
+
+// capped is an extent that can't take more than left bytes.
+type capped struct {
+	f    *os.File
+	left int64
+}
+
+func (c *capped) WriteAt(b []byte, off int64) (int, error) {
+	if c.left -= int64(len(b)); c.left < 0 {
+		return 0, errdefs.ErrResourceExhausted
+	}
+	return c.f.WriteAt(b, off)
 }
