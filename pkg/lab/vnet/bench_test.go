@@ -49,7 +49,7 @@ func BenchmarkNAT(b *testing.B) {
 	}
 	defer l.Close()
 	go drain(b, l)
-	c, err := g.dial(Host, l.Addr().(*net.TCPAddr).AddrPort().Port())
+	c, err := g.dial(Plan{}.Host(), l.Addr().(*net.TCPAddr).AddrPort().Port())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func BenchmarkForward(b *testing.B) {
 	g := plug(b, n, "VM Network", mac1)
 	a := g.dhcp()
 	go drain(b, g.listen(80))
-	shown, _ := HostAddress(a)
+	shown, _ := Plan{}.HostAddress(a)
 	c, err := net.Dial("tcp", netip.AddrPortFrom(shown, 18081).String())
 	if err != nil {
 		b.Fatal(err)

@@ -23,6 +23,7 @@ const leaseTime = 12 * time.Hour
 // dhcpServer answers for the external network.
 type dhcpServer struct {
 	log  *logrus.Entry
+	plan Plan
 	book *leaseBook
 	// granted is told of each acknowledged lease, before the guest is.
 	granted func(mac string, a netip.Addr)
@@ -77,7 +78,7 @@ func (d *dhcpServer) answer(m *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 	if m.OpCode != dhcpv4.OpcodeBootRequest || len(m.ClientHWAddr) != 6 {
 		return nil, nil
 	}
-	if id := m.ServerIdentifier(); id != nil && !id.Equal(net.IP(Gateway.AsSlice())) {
+	if id := m.ServerIdentifier(); id != nil && !id.Equal(net.IP(d.plan.Gateway().AsSlice())) {
 		return nil, nil // another server was chosen
 	}
 	mac := m.ClientHWAddr.String()
@@ -133,8 +134,8 @@ func (d *dhcpServer) offer(m *dhcpv4.DHCPv4, mac string, kind dhcpv4.MessageType
 
 func (d *dhcpServer) reply(m *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.DHCPv4, error) {
 	r, err := dhcpv4.NewReplyFromRequest(m,
-		dhcpv4.WithMessageType(kind), dhcpv4.WithServerIP(Gateway.AsSlice()),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(Gateway.AsSlice())))
+		dhcpv4.WithMessageType(kind), dhcpv4.WithServerIP(d.plan.Gateway().AsSlice()),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(d.plan.Gateway().AsSlice())))
 	if err != nil {
 		return nil, fmt.Errorf("DHCP reply to %s: %w", m.ClientHWAddr, err)
 	}
@@ -142,9 +143,9 @@ func (d *dhcpServer) reply(m *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.D
 }
 
 func (d *dhcpServer) settings(r *dhcpv4.DHCPv4) {
-	r.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(Subnet.Bits(), 32)))
-	r.UpdateOption(dhcpv4.OptRouter(Gateway.AsSlice()))
-	r.UpdateOption(dhcpv4.OptDNS(Gateway.AsSlice()))
+	r.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(d.plan.Subnet().Bits(), 32)))
+	r.UpdateOption(dhcpv4.OptRouter(d.plan.Gateway().AsSlice()))
+	r.UpdateOption(dhcpv4.OptDNS(d.plan.Gateway().AsSlice()))
 	r.UpdateOption(dhcpv4.OptDomainName(Domain))
 	r.UpdateOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(MTU)})
 }

@@ -51,7 +51,7 @@ func (f *forwards) watcher(p *port) func(frame) {
 	var last netip.Addr
 	return func(fr frame) {
 		a, ok := senderOf(fr)
-		if !ok || a == last {
+		if !ok || a == last || !f.gw.plan.forGuests(a) {
 			return
 		}
 		last = a
@@ -76,7 +76,7 @@ func (f *forwards) granted(mac string, a netip.Addr) {
 	}
 }
 
-// senderOf is the address of the external network that a frame says it is from.
+// senderOf is the address that a frame says it is from.
 func senderOf(fr frame) (netip.Addr, bool) {
 	b := fr.ethernet()
 	var at int
@@ -91,9 +91,7 @@ func senderOf(fr frame) (netip.Addr, bool) {
 	if len(b) < at+4 {
 		return netip.Addr{}, false
 	}
-	a := netip.AddrFrom4([4]byte(b[at:]))
-	n := a.As4()[3]
-	return a, Subnet.Contains(a) && a != Gateway && a != Host && n != 0 && n != 255
+	return netip.AddrFrom4([4]byte(b[at:])), true
 }
 
 // claim notes that p has a; the latest NIC to show an address is its owner.
@@ -170,7 +168,7 @@ func (f *forwards) open(a netip.Addr, fw Forward) (net.Listener, error) {
 	if local == 0 {
 		local = fw.Guest
 	}
-	host, _ := HostAddress(a) // a is of the subnet
+	host, _ := f.gw.plan.HostAddress(a) // a is of the subnet
 	l, err := net.Listen("tcp", netip.AddrPortFrom(host, local).String())
 	if err != nil {
 		return nil, fmt.Errorf("forward to %s port %d: %w", a, fw.Guest, err)

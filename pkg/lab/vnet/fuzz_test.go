@@ -11,7 +11,7 @@ import (
 // FuzzGuestBytes feeds what a guest may send to the framing, the switch, the
 // address watcher and the stack behind the gateway: none may panic.
 func FuzzGuestBytes(f *testing.F) {
-	f.Add([]byte(arpRequest(mac{0, 0x50, 0x56, 0, 0, 1}, netip.MustParseAddr("10.118.0.33"), Gateway)))
+	f.Add([]byte(arpRequest(mac{0, 0x50, 0x56, 0, 0, 1}, netip.MustParseAddr("10.118.0.33"), Plan{}.Gateway())))
 	ip := newFrame(ethernetLen + 28)
 	copy(ip[lengthLen:], gatewayMAC[:])
 	copy(ip[lengthLen+6:], []byte{0, 0x50, 0x56, 0, 0, 1, 8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 118, 0, 9, 10, 118, 0, 1, 8, 0})
@@ -53,7 +53,7 @@ func FuzzDHCP(f *testing.F) {
 		if err != nil {
 			return
 		}
-		book, _ := loadLeases("")
+		book, _ := loadLeases("", Plan{})
 		d := &dhcpServer{log: quiet(), book: book, granted: func(string, netip.Addr) {}}
 		if r, err := d.answer(m); err == nil && r != nil {
 			if _, err := dhcpv4.FromBytes(r.ToBytes()); err != nil {

@@ -34,6 +34,7 @@ var (
 // gateway is the TCP/IP stack at the end of the uplink.
 type gateway struct {
 	log   *logrus.Entry
+	plan  Plan
 	stack *stack.Stack
 	link  *link
 	ends  []service // open from the start, served by run
@@ -42,8 +43,9 @@ type gateway struct {
 	conns map[*conn]netip.Addr
 }
 
-func newGateway(s *layer2, log *logrus.Entry) (*gateway, error) {
-	g := &gateway{log: log, conns: map[*conn]netip.Addr{}, link: &link{sw: s, mac: gatewayMAC, own: []netip.Addr{Gateway, Host}}}
+func newGateway(s *layer2, plan Plan, log *logrus.Entry) (*gateway, error) {
+	g := &gateway{log: log, plan: plan, conns: map[*conn]netip.Addr{},
+		link: &link{sw: s, mac: gatewayMAC, own: []netip.Addr{plan.Gateway(), plan.Host()}}}
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
@@ -61,7 +63,7 @@ func newGateway(s *layer2, log *logrus.Entry) (*gateway, error) {
 		return nil, fmt.Errorf("gateway: interface: %s", err)
 	}
 	addr := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber,
-		AddressWithPrefix: tcpip.AddressWithPrefix{Address: tcpAddr(Gateway), PrefixLen: Subnet.Bits()}}
+		AddressWithPrefix: tcpip.AddressWithPrefix{Address: tcpAddr(plan.Gateway()), PrefixLen: plan.Subnet().Bits()}}
 	if err := g.stack.AddProtocolAddress(nic, addr, stack.AddressProperties{}); err != nil {
 		return nil, fmt.Errorf("gateway: address: %s", err)
 	}
@@ -207,7 +209,7 @@ func (g *gateway) dial(ctx context.Context, to netip.AddrPort) (*conn, error) {
 
 // listenUDP and listenTCP serve on the gateway's own address.
 func (g *gateway) listenUDP(port uint16) (*gonet.UDPConn, error) {
-	c, err := gonet.DialUDP(g.stack, &tcpip.FullAddress{NIC: nic, Addr: tcpAddr(Gateway), Port: port}, nil, ipv4.ProtocolNumber)
+	c, err := gonet.DialUDP(g.stack, &tcpip.FullAddress{NIC: nic, Addr: tcpAddr(g.plan.Gateway()), Port: port}, nil, ipv4.ProtocolNumber)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: UDP port %d: %w", port, err)
 	}
@@ -215,7 +217,7 @@ func (g *gateway) listenUDP(port uint16) (*gonet.UDPConn, error) {
 }
 
 func (g *gateway) listenTCP(port uint16) (net.Listener, error) {
-	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{NIC: nic, Addr: tcpAddr(Gateway), Port: port}, ipv4.ProtocolNumber)
+	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{NIC: nic, Addr: tcpAddr(g.plan.Gateway()), Port: port}, ipv4.ProtocolNumber)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: TCP port %d: %w", port, err)
 	}

@@ -53,6 +53,7 @@ func lab(t testing.TB, cfg Config) *Network {
 type guest struct {
 	t     testing.TB
 	mac   string
+	plan  Plan
 	stack *stack.Stack
 	link  *link
 	off   func() // pulls the plug and waits
@@ -64,7 +65,7 @@ func plug(t testing.TB, n *Network, portGroup, macAddr string) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{t: t, mac: macAddr}
+	g := &guest{t: t, mac: macAddr, plan: n.plan}
 	inside := newLayer2() // joins the stack and the wire
 	l := &link{sw: inside, mac: mac(hw)}
 	g.link = l
@@ -79,7 +80,7 @@ func plug(t testing.TB, n *Network, portGroup, macAddr string) *guest {
 	if err := g.stack.CreateNIC(nic, l); err != nil {
 		t.Fatal(err)
 	}
-	g.stack.SetRouteTable([]tcpip.Route{{Destination: all, Gateway: tcpAddr(Gateway), NIC: nic}})
+	g.stack.SetRouteTable([]tcpip.Route{{Destination: all, Gateway: tcpAddr(g.plan.Gateway()), NIC: nic}})
 	inside.join(l)
 	near, far := socketpair(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -132,7 +133,7 @@ func (g *guest) use(a netip.Addr, bits int) {
 	g.t.Helper()
 	g.stack.SetRouteTable([]tcpip.Route{
 		{Destination: tcpip.AddressWithPrefix{Address: tcpAddr(a), PrefixLen: bits}.Subnet(), NIC: nic},
-		{Destination: all, Gateway: tcpAddr(Gateway), NIC: nic},
+		{Destination: all, Gateway: tcpAddr(g.plan.Gateway()), NIC: nic},
 	})
 	g.link.own = append(g.link.own, a)
 	if err := g.stack.AddProtocolAddress(nic, tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber,

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/containerd/errdefs"
 )
 
 // lease of an address to a MAC address. It never runs out: a VM that is off for a
@@ -22,6 +24,7 @@ type lease struct {
 // leaseBook keeps who has which address.
 type leaseBook struct {
 	file string // "" keeps nothing
+	plan Plan
 	now  func() time.Time
 
 	mu     sync.Mutex // guards what follows; held while the file is written
@@ -30,8 +33,8 @@ type leaseBook struct {
 	online map[string]int        // NICs that are connected
 }
 
-func loadLeases(file string) (*leaseBook, error) {
-	b := &leaseBook{file: file, now: time.Now, byMAC: map[string]lease{}, taken: map[netip.Addr]string{}, online: map[string]int{}}
+func loadLeases(file string, plan Plan) (*leaseBook, error) {
+	b := &leaseBook{file: file, plan: plan, now: time.Now, byMAC: map[string]lease{}, taken: map[netip.Addr]string{}, online: map[string]int{}}
 	if file == "" {
 		return b, nil
 	}
@@ -44,6 +47,11 @@ func loadLeases(file string) (*leaseBook, error) {
 	}
 	if err := json.Unmarshal(text, &b.byMAC); err != nil {
 		return nil, fmt.Errorf("leases: %s: %w; remove the file to begin anew", file, err)
+	}
+	for m, l := range b.byMAC {
+		if !plan.forGuests(l.Addr) {
+			return nil, fmt.Errorf("leases: %s: %s has %s, which is not of %s: %w", file, m, l.Addr, plan.Subnet(), errdefs.ErrConflict)
+		}
 	}
 	return b, nil
 }
@@ -124,7 +132,7 @@ func (b *leaseBook) free(mac string) (netip.Addr, error) {
 			oldest = m
 		}
 	}
-	for a := firstLease; a.Compare(lastLease) <= 0; a = a.Next() {
+	for a := b.plan.firstLease(); a.Compare(b.plan.lastLease()) <= 0; a = a.Next() {
 		if who, used := b.taken[a]; used && who != mac {
 			continue
 		}

@@ -26,7 +26,7 @@ const (
 func (g *gateway) natTCP() {
 	f := tcp.NewForwarder(g.stack, 0, maxHandshakes, func(r *tcp.ForwarderRequest) {
 		id := r.ID()
-		to, ok := outbound(netAddr(id.LocalAddress))
+		to, ok := g.plan.outbound(netAddr(id.LocalAddress))
 		if !ok {
 			r.Complete(true)
 			return
@@ -54,16 +54,16 @@ func (g *gateway) natTCP() {
 }
 
 func (g *gateway) natUDP() {
-	table := map[tcpip.Address]tcpip.Address{tcpAddr(Host): tcpAddr(loopback)}
+	table := map[tcpip.Address]tcpip.Address{tcpAddr(g.plan.Host()): tcpAddr(loopback)}
 	f := forwarder.UDP(g.stack, table, new(sync.Mutex), false)
 	g.stack.SetTransportProtocolHandler(udp.ProtocolNumber, f.HandlePacket)
 }
 
 // outbound is where a guest's connection to a really goes: not to this computer's
-// own loopback network but by way of Host, nor back into the subnet.
-func outbound(a netip.Addr) (netip.Addr, bool) {
-	if a == Host {
+// own loopback network but by way of the plan's Host, nor back into the subnet.
+func (p Plan) outbound(a netip.Addr) (netip.Addr, bool) {
+	if a == p.Host() {
 		return loopback, true
 	}
-	return a, a.IsGlobalUnicast() && !Subnet.Contains(a)
+	return a, a.IsGlobalUnicast() && !p.Subnet().Contains(a)
 }

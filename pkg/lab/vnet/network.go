@@ -13,18 +13,6 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// The addresses of the external network.
-var (
-	Subnet  = netip.MustParsePrefix("10.118.0.0/24")
-	Gateway = netip.MustParseAddr("10.118.0.1") // and DHCP and DNS server
-	Host    = netip.MustParseAddr("10.118.0.2") // this computer's 127.0.0.1
-	// first and last address that DHCP hands out.
-	firstLease = netip.MustParseAddr("10.118.0.10")
-	lastLease  = netip.MustParseAddr("10.118.0.250")
-	// alias of the subnet on this computer.
-	alias = netip.MustParsePrefix("127.118.0.0/24")
-)
-
 // MTU of every network, in bytes.
 const MTU = 1500
 
@@ -43,6 +31,9 @@ func DefaultForwards() []Forward {
 
 // Config of a Network.
 type Config struct {
+	// Plan has the external network's addresses; default 10.118.0.0/24. The
+	// leases in Dir must be of it. Its alias range is the caller's to Claim.
+	Plan Plan
 	// Dir keeps the leases; empty: they are forgotten with the process.
 	Dir string
 	// External are the port groups with the uplink, all of them one switch;
@@ -51,10 +42,10 @@ type Config struct {
 	// Forwards are offered besides DefaultForwards.
 	Forwards []Forward
 	// Names are more names of the domain, without it, and their addresses.
-	// registry, vcenter, esxi01 and host are there anyway and mean Host.
+	// registry, vcenter, esxi01 and host are there anyway and mean Plan.Host.
 	Names map[string]netip.Addr
-	// NoForwards keeps this computer's ports free: for tests, and for a second
-	// lab beside a first.
+	// NoForwards keeps this computer's ports free; the alias range is not used
+	// then.
 	NoForwards bool
 	Log        *logrus.Entry // required
 }
@@ -62,6 +53,7 @@ type Config struct {
 // Network is all the switches of a lab.
 type Network struct {
 	log      *logrus.Entry
+	plan     Plan
 	external []string
 	uplink   *layer2
 	gw       *gateway
@@ -81,9 +73,9 @@ func New(cfg Config) (*Network, error) {
 	if len(cfg.External) == 0 {
 		cfg.External = []string{"VM Network"}
 	}
-	names := map[string]netip.Addr{"gateway": Gateway}
+	names := map[string]netip.Addr{"gateway": cfg.Plan.Gateway()}
 	for _, n := range []string{"registry", "vcenter", "esxi01", "host"} {
-		names[n] = Host
+		names[n] = cfg.Plan.Host()
 	}
 	for n, a := range cfg.Names {
 		if !a.Is4() {
@@ -95,18 +87,18 @@ func New(cfg Config) (*Network, error) {
 	if cfg.Dir != "" {
 		file = filepath.Join(cfg.Dir, "leases.json")
 	}
-	book, err := loadLeases(file)
+	book, err := loadLeases(file, cfg.Plan)
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{log: cfg.Log, external: slices.Clone(cfg.External), names: names, uplink: newLayer2(), switches: map[string]*layer2{}}
+	n := &Network{log: cfg.Log, plan: cfg.Plan, external: slices.Clone(cfg.External), names: names, uplink: newLayer2(), switches: map[string]*layer2{}}
 	for _, name := range cfg.External {
 		n.switches[name] = n.uplink
 	}
-	if n.gw, err = newGateway(n.uplink, cfg.Log); err != nil {
+	if n.gw, err = newGateway(n.uplink, cfg.Plan, cfg.Log); err != nil {
 		return nil, err
 	}
-	n.dhcp = &dhcpServer{log: cfg.Log, book: book}
+	n.dhcp = &dhcpServer{log: cfg.Log, plan: cfg.Plan, book: book}
 	if n.gw.ends, err = n.gw.services(n.dhcp, names); err != nil {
 		return nil, err
 	}
@@ -150,7 +142,7 @@ func (n *Network) Connect(ctx context.Context, portGroup, macAddr string, conn n
 		n.dhcp.book.connected(hw.String(), true)
 		defer n.dhcp.book.connected(hw.String(), false)
 		if a, ok := n.dhcp.book.lookup(hw.String()); ok {
-			p.send(arpRequest(gatewayMAC, Gateway, a))
+			p.send(arpRequest(gatewayMAC, n.plan.Gateway(), a))
 		}
 	}
 	log.Debug("NIC connected")
@@ -167,14 +159,14 @@ func (n *Network) Connect(ctx context.Context, portGroup, macAddr string, conn n
 // as this computer does.
 func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	ap, err := n.resolve(addr)
-	if err == nil && Subnet.Contains(ap.Addr()) && ap.Addr() != Host {
+	if err == nil && n.plan.Subnet().Contains(ap.Addr()) && ap.Addr() != n.plan.Host() {
 		c, err := n.gw.dial(ctx, ap)
 		if err != nil {
 			return nil, err // a nil *conn must not become a net.Conn
 		}
 		return c, nil
 	}
-	if err == nil && ap.Addr() == Host {
+	if err == nil && ap.Addr() == n.plan.Host() {
 		addr = netip.AddrPortFrom(loopback, ap.Port()).String()
 	}
 	return new(net.Dialer).DialContext(ctx, network, addr)
@@ -196,25 +188,8 @@ func (n *Network) resolve(addr string) (netip.AddrPort, error) {
 		return ap, err
 	}
 	a := ap.Addr().Unmap()
-	if g, ok := GuestAddress(a); ok {
+	if g, ok := n.plan.GuestAddress(a); ok {
 		a = g
 	}
 	return netip.AddrPortFrom(a, ap.Port()), nil
-}
-
-// HostAddress is where this computer reaches a guest of the external network:
-// 127.118.0.N for 10.118.0.N. False for any other address.
-func HostAddress(guest netip.Addr) (netip.Addr, bool) { return move(guest, Subnet, alias) }
-
-// GuestAddress undoes HostAddress.
-func GuestAddress(host netip.Addr) (netip.Addr, bool) { return move(host, alias, Subnet) }
-
-func move(a netip.Addr, from, to netip.Prefix) (netip.Addr, bool) {
-	a = a.Unmap()
-	if !from.Contains(a) {
-		return netip.Addr{}, false
-	}
-	b := to.Addr().As4()
-	b[3] = a.As4()[3]
-	return netip.AddrFrom4(b), true
 }

@@ -22,6 +22,10 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 )
 
+// other is the plan of the tests that use this computer's own addresses: labs
+// may be running here.
+var other = Plan{251}
+
 const mac1, mac2, mac3 = "00:50:56:00:00:01", "00:50:56:00:00:02", "00:50:56:00:00:03"
 
 // echo answers each connection with what it got, after the far end has closed its
@@ -129,7 +133,7 @@ func TestDHCP(t *testing.T) {
 }
 
 func TestDHCPAnswers(t *testing.T) {
-	book, _ := loadLeases("")
+	book, _ := loadLeases("", Plan{})
 	d := &dhcpServer{log: quiet(), book: book, granted: func(string, netip.Addr) {}}
 	hw, _ := net.ParseMAC(mac1)
 	msg := func(kind dhcpv4.MessageType, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
@@ -175,7 +179,7 @@ func TestDHCPAnswers(t *testing.T) {
 }
 
 func TestLeasesRunOut(t *testing.T) {
-	b, _ := loadLeases("")
+	b, _ := loadLeases("", Plan{})
 	now := time.Unix(0, 0)
 	b.now = func() time.Time { now = now.Add(time.Second); return now }
 	b.inUse(netip.MustParseAddr("10.118.0.12"), "static")
@@ -201,12 +205,12 @@ func TestLeasesRunOut(t *testing.T) {
 }
 
 func TestForward(t *testing.T) {
-	n := lab(t, Config{Forwards: []Forward{{Guest: 80, Local: 18080}, {Guest: 81, Local: 18082}}})
+	n := lab(t, Config{Plan: other, Forwards: []Forward{{Guest: 80, Local: 18080}, {Guest: 81, Local: 18082}}})
 	g := plug(t, n, "VM Network", mac1)
 	a := g.dhcp()
 	go echo(g.listen(80))
-	shown, ok := HostAddress(a)
-	if !ok || shown.String() != "127.118.0.10" {
+	shown, ok := other.HostAddress(a)
+	if !ok || shown.String() != "127.118.251.10" {
 		t.Fatal(shown)
 	}
 	at := netip.AddrPortFrom(shown, 18080).String()
@@ -254,10 +258,10 @@ func TestForward(t *testing.T) {
 func TestAdoptedGuest(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "leases.json")
-	if err := os.WriteFile(file, []byte(`{"`+mac1+`":{"address":"10.118.0.33","used":"2026-01-01T00:00:00Z"}}`), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(`{"`+mac1+`":{"address":"10.118.251.33","used":"2026-01-01T00:00:00Z"}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := lab(t, Config{Dir: dir, Forwards: []Forward{{Guest: 80, Local: 18080}}})
+	n := lab(t, Config{Plan: other, Dir: dir, Forwards: []Forward{{Guest: 80, Local: 18080}}})
 	near, far := socketpair(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -267,12 +271,12 @@ func TestAdoptedGuest(t *testing.T) {
 	if err != nil || f.kind() != 0x0806 {
 		t.Fatal(f, err)
 	}
-	answer := arpRequest(mac{0, 0x50, 0x56, 0, 0, 1}, netip.MustParseAddr("10.118.0.33"), Gateway)
+	answer := arpRequest(mac{0, 0x50, 0x56, 0, 0, 1}, netip.MustParseAddr("10.118.251.33"), other.Gateway())
 	if _, err := near.Write(answer); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the forward", func() error {
-		c, err := net.Dial("tcp", "127.118.0.33:18080")
+		c, err := net.Dial("tcp", "127.118.251.33:18080")
 		if err == nil {
 			_ = c.Close()
 		}
@@ -281,7 +285,14 @@ func TestAdoptedGuest(t *testing.T) {
 }
 
 func TestNAT(t *testing.T) {
-	n := lab(t, Config{NoForwards: true, Names: map[string]netip.Addr{"extra": netip.MustParseAddr("10.118.0.9")}})
+	for _, p := range []Plan{{}, other} {
+		t.Run(p.Subnet().String(), func(t *testing.T) { testNAT(t, p) })
+	}
+}
+
+func testNAT(t *testing.T, p Plan) {
+	at := func(x byte) string { return p.guest(x).String() }
+	n := lab(t, Config{Plan: p, NoForwards: true, Names: map[string]netip.Addr{"extra": p.guest(9)}})
 	g := plug(t, n, "VM Network", mac1)
 	g.dhcp()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -291,9 +302,9 @@ func TestNAT(t *testing.T) {
 	defer l.Close()
 	go echo(l)
 	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-	for name, want := range map[string]string{"registry.lab.test": "10.118.0.2", "esxi01.lab.test": "10.118.0.2", "extra.lab.test": "10.118.0.9", "none.lab.test": ""} {
+	for name, want := range map[string]string{"registry.lab.test": at(2), "esxi01.lab.test": at(2), "gateway.lab.test": at(1), "extra.lab.test": at(9), "none.lab.test": ""} {
 		r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return gonet.DialUDP(g.stack, nil, &tcpip.FullAddress{NIC: nic, Addr: tcpAddr(Gateway), Port: 53}, ipv4.ProtocolNumber)
+			return gonet.DialUDP(g.stack, nil, &tcpip.FullAddress{NIC: nic, Addr: tcpAddr(p.Gateway()), Port: 53}, ipv4.ProtocolNumber)
 		}}
 		got, err := r.LookupNetIP(t.Context(), "ip4", name)
 		if want == "" {
@@ -305,7 +316,7 @@ func TestNAT(t *testing.T) {
 			t.Errorf("%s: %v %v", name, got, err)
 		}
 	}
-	c, err := g.dial(Host, port)
+	c, err := g.dial(p.Host(), port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,18 +329,20 @@ func TestNAT(t *testing.T) {
 	// Not to be had through the gateway: this computer's loopback by its own
 	// name, the gateway itself, a closed port.
 	_ = l.Close()
-	for _, to := range []netip.AddrPort{netip.AddrPortFrom(Gateway, 80), netip.AddrPortFrom(Host, port)} {
+	for _, to := range []netip.AddrPort{netip.AddrPortFrom(p.Gateway(), 80), netip.AddrPortFrom(p.Host(), port)} {
 		if _, err := g.dial(to.Addr(), to.Port()); err == nil || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
-	for _, a := range []string{"127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "10.118.0.9"} {
-		if to, ok := outbound(netip.MustParseAddr(a)); ok {
+	for _, a := range []string{"127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", at(9)} {
+		if to, ok := p.outbound(netip.MustParseAddr(a)); ok {
 			t.Errorf("%s goes out to %s", a, to)
 		}
 	}
 	// Dial knows the lab's names and aliases.
-	for addr, want := range map[string]string{"registry.lab.test:5000": "10.118.0.2:5000", "127.118.0.10:80": "10.118.0.10:80", "10.118.0.10:80": "10.118.0.10:80", "127.0.0.1:1": "127.0.0.1:1"} {
+	for addr, want := range map[string]string{
+		"registry.lab.test:5000": at(2) + ":5000", p.local(10).String() + ":80": at(10) + ":80", at(10) + ":80": at(10) + ":80",
+		"127.0.0.1:1": "127.0.0.1:1", "127.118.99.10:80": "127.118.99.10:80"} {
 		if got, err := n.resolve(addr); err != nil || got.String() != want {
 			t.Errorf("%s: %s %v", addr, got, err)
 		}
