@@ -129,6 +129,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	boot, err := bootTimeout(d.vch)
+	if err != nil {
+		return err
+	}
 	concentrator, err := net.Listen("tcp", d.opts.concentrate)
 	if err != nil {
 		return fmt.Errorf("serial concentrator: %w", err)
@@ -137,6 +141,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		VCH:          d.vch,
 		SpoolDir:     filepath.Join(d.opts.stateDir, "spool"),
 		Concentrator: concentrator,
+		BootTimeout:  boot,
 		Log:          d.log,
 	})
 	if err != nil {
@@ -271,5 +276,16 @@ func registryTransport(vch spec.VCH) (http.RoundTripper, error) {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return t, nil
+}
+
+func bootTimeout(vch spec.VCH) (time.Duration, error) {
+	if vch.BootTimeout == "" {
+		return 0, nil
+	}
+	t, err := time.ParseDuration(vch.BootTimeout)
+	if err != nil {
+		return 0, fmt.Errorf("boot timeout of the VCH: %w", err)
+	}
 	return t, nil
 }

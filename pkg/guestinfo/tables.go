@@ -131,6 +131,7 @@ func vchFields() []field[spec.VCH] {
 		{name: "defaults/memorymb", at: func(v *v) any { return &v.DefaultMemoryMB }, doc: "memory of a container in MiB"},
 		{name: "defaults/cpus", at: func(v *v) any { return &v.DefaultCPUs }, doc: "CPUs of a container"},
 		{name: "defaults/rootsizemb", at: func(v *v) any { return &v.RootSizeMB }, option: "--base-image-size", doc: "read-write disk of a container in MiB"},
+		{name: "defaults/boottimeout", at: func(v *v) any { return &v.BootTimeout }, option: "--container-boot-timeout", doc: "how long a containerVM may take to its process; unset: 3m"},
 		{name: "created/portgroup", at: func(v *v) any { return &v.CreatedPortGroup }, doc: "port group that create made and delete removes"},
 		{name: "created/switch", at: func(v *v) any { return &v.CreatedSwitch }, doc: "virtual switch that create made and delete removes"},
 	}

@@ -28,6 +28,8 @@ const (
 	// minEndpointMB is what the appliance needs to boot and pull an image.
 	minEndpointMB = 512
 	minRootMB     = 64
+	// minContainerBoot is several times what a VM takes on real hardware.
+	minContainerBoot = 10 * time.Second
 	// maxName keeps "<name>_n" folders and host names short; vSphere allows 80.
 	maxName = 31
 )
@@ -63,7 +65,10 @@ type CreateOptions struct {
 	MemoryMB, CPUMHz int64
 	EndpointMB       int64
 	ContainerMB      int64
-	BaseImageMB      int64
+	// ContainerBoot is how long a containerVM may take to boot; 0 is the
+	// engine's default.
+	ContainerBoot time.Duration
+	BaseImageMB   int64
 
 	// Debug 1 logs more; KeepOnTimeout and above keeps an appliance that does
 	// not come up.
@@ -104,6 +109,9 @@ func (o CreateOptions) checkValues() (files, []Issue) {
 		if n.value < n.min && n.value != 0 {
 			is.addf(n.flag, "%d is too small: the minimum is %d", n.value, n.min)
 		}
+	}
+	if o.ContainerBoot != 0 && o.ContainerBoot < minContainerBoot {
+		is.addf("--container-boot-timeout", "%s is too short: the minimum is %s", o.ContainerBoot, minContainerBoot)
 	}
 	if o.MemoryMB > 0 && o.MemoryMB < o.EndpointMB {
 		is.addf("--memory", "a limit of %d MB leaves no room for the appliance's own %d MB (--endpoint-memory)", o.MemoryMB, o.EndpointMB)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
@@ -84,6 +85,7 @@ func Resolve(o CreateOptions, s Site, f files, id, version string) (Config, []Fi
 			BridgeRange: DefaultBridgeRange, BridgeWidth: DefaultBridgeWidth,
 			RegistryMirrors: o.RegistryMirrors, InsecureRegistries: o.InsecureRegistries, RegistryCAs: f.registryCAs,
 			Debug: o.Debug, DebugKey: f.debugKey,
+			BootTimeout:     durationText(o.ContainerBoot),
 			DefaultMemoryMB: orDefault(o.ContainerMB, spec.DefaultMemoryMB), DefaultCPUs: spec.DefaultCPUs,
 			RootSizeMB: orDefault(o.BaseImageMB, DefaultRootMB),
 			Networks:   map[string]spec.VCHNetwork{},
@@ -326,4 +328,12 @@ func orDefault(v, d int64) int64 {
 		return d
 	}
 	return v
+}
+
+// durationText is a duration as a key holds it; none for zero.
+func durationText(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
 }

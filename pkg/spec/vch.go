@@ -55,6 +55,9 @@ type VCH struct {
 	DefaultMemoryMB int64
 	DefaultCPUs     int
 	RootSizeMB      int64 // capacity of a container's read-write disk
+	// BootTimeout is how long a containerVM may take from power-on to its
+	// process, in Go's notation ("90s"); empty is the port layer's default.
+	BootTimeout string
 	// CreatedPortGroup and CreatedSwitch name what create made and delete removes.
 	CreatedPortGroup string
 	CreatedSwitch    string

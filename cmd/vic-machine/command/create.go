@@ -16,6 +16,7 @@ type createOptions struct {
 	create install.CreateOptions
 	// sizes as typed, see install.ParseMB
 	memory, endpointMemory, containerMemory, baseImageSize sizeMB
+	containerBoot                                          time.Duration
 	debug                                                  int
 }
 
@@ -52,6 +53,7 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.Var(&o.memory, "memory", "limit of the resource pool's memory in MB, or with a unit (default: none)")
 	f.Int64Var(&c.CPUMHz, "cpu", 0, "limit of the resource pool's CPU in MHz (default: none)")
 	f.Var(&o.endpointMemory, "endpoint-memory", "memory of the appliance in MB (default 1024)")
+	f.DurationVar(&o.containerBoot, "container-boot-timeout", 0, "how long a containerVM may take to boot (default 3m)")
 	f.Var(&o.containerMemory, "container-memory", "memory of a container without --memory, in MB (default 256)")
 	f.Var(&o.baseImageSize, "base-image-size", "capacity of a container's own thin disk (default 8GB)")
 	f.IntVar(&o.debug, "debug", 0, "1 logs more, here and in the VCH; 2 also keeps an appliance that does not come up")
@@ -96,6 +98,7 @@ func runCreate(ctx context.Context, t Terminal, out io.Writer, o createOptions) 
 	c := o.create
 	c.Target, c.Force, c.Debug = target, o.target.force, o.debug
 	c.MemoryMB, c.EndpointMB = int64(o.memory), int64(o.endpointMemory)
+	c.ContainerBoot = o.containerBoot
 	c.ContainerMB, c.BaseImageMB = int64(o.containerMemory), int64(o.baseImageSize)
 	if c.ApplianceISO == "" {
 		c.ApplianceISO = findISO("appliance.iso")

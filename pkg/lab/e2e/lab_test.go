@@ -157,6 +157,7 @@ func (f *fixture) createArgs(name string, more ...string) []string {
 		"create", "--bridge-network", "VCH Bridge", "--external-network", "VM Network",
 		"--image-datastore", "mydatastore", "--name", name,
 		"--registry-mirror", f.getenv("VIC_LAB_REGISTRY"), "--timeout", createTimeout.String(),
+		"--container-boot-timeout", "1m",
 	}, more...)
 }
 
