@@ -197,7 +197,7 @@ func (d *daemon) serve(ctx context.Context) error {
 				addr = ":2375"
 			}
 		}
-		return d.listen(ctx, "Docker API", addr, tlsConfig, docker, func() { d.report(stateRunning, "") })
+		return d.listen(ctx, "Docker API", addr, tlsConfig, docker, func(string) { d.report(stateRunning, "") })
 	})
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -207,7 +207,7 @@ func (d *daemon) serve(ctx context.Context) error {
 }
 
 // listen serves h on addr until ctx is done; ready are called once it listens.
-func (d *daemon) listen(ctx context.Context, what, addr string, tc *tls.Config, h http.Handler, ready ...func()) error {
+func (d *daemon) listen(ctx context.Context, what, addr string, tc *tls.Config, h http.Handler, ready ...func(addr string)) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -220,7 +220,7 @@ func (d *daemon) listen(ctx context.Context, what, addr string, tc *tls.Config, 
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	for _, f := range ready {
-		f()
+		f(l.Addr().String())
 	}
 	select {
 	case err := <-done:
