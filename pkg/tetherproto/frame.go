@@ -27,7 +27,7 @@ import (
 const (
 	magic0, magic1 = 0xa7, 0x5e
 	headerSize     = 26
-	maxPayload     = 2048 // 4 ms of a line of 0.5 MB/s: what an urgent byte may wait
+	maxPayload     = 1024 // 2 ms of a line of 0.5 MB/s, 30 ms of a slow one
 	maxFrame       = headerSize + maxPayload + 4
 )
 
@@ -118,9 +118,15 @@ func (r *frameReader) next() (f frame, damaged bool, err error) {
 			_, err = r.br.Discard(headerSize)
 			return f, damaged, err
 		}
-		whole, err := r.br.Peek(headerSize + length + 4)
+		whole, torn, err := r.whole(headerSize + length + 4)
 		if err != nil {
 			return f, damaged, err
+		}
+		if torn > 0 {
+			damaged = true
+			r.skipped += uint64(torn)
+			_, _ = r.br.Discard(torn) // peeked before
+			continue
 		}
 		payload := whole[headerSize : headerSize+length]
 		if binary.BigEndian.Uint32(whole[headerSize+length:]) != castagnoli(payload) {
@@ -131,6 +137,34 @@ func (r *frameReader) next() (f frame, damaged bool, err error) {
 		f.payload = bytes.Clone(payload)
 		_, err = r.br.Discard(len(whole))
 		return f, damaged, err
+	}
+}
+
+// whole waits for a frame of n bytes. A stream that was cut in the middle of it
+// goes on with a frame of the next stream, perhaps a short one that nothing
+// follows: that is found in what would be the payload, and torn is its offset.
+// (A payload never looks like a header: it is encrypted, or SSH's own text.)
+func (r *frameReader) whole(n int) (b []byte, torn int, err error) {
+	for looked := 1; ; {
+		have := min(r.br.Buffered(), n)
+		b, err = r.br.Peek(have)
+		if have == n || err != nil {
+			return b, 0, err
+		}
+		for looked+headerSize <= have {
+			i := bytes.IndexByte(b[looked:have-headerSize+1], magic0)
+			if i < 0 {
+				looked = have - headerSize + 1
+				break
+			}
+			if _, _, ok := parseHeader(b[looked+i:]); ok {
+				return nil, looked + i, nil
+			}
+			looked += i + 1
+		}
+		if _, err = r.br.Peek(have + 1); err != nil { // waits for more
+			return nil, 0, err
+		}
 	}
 }
 

@@ -236,7 +236,7 @@ func (l *Link) Close() error {
 }
 
 // closeWait bounds how long Close waits for the other side.
-const closeWait = 500 * time.Millisecond
+const closeWait = 2 * time.Second
 
 // awaitGoodbye waits until the close frame was written.
 func (l *Link) awaitGoodbye() {

@@ -419,6 +419,26 @@ func TestProbeHasNoTelnetBytes(t *testing.T) {
 	}
 }
 
+func TestFrameCutShortHidesNothing(t *testing.T) {
+	long := (&frame{typ: frameData, payload: pattern(maxPayload, 9)}).append(nil)
+	for _, cut := range []int{1, headerSize - 1, headerSize, headerSize + 1, headerSize + 4, 1000, len(long) - 1} {
+		a, b := net.Pipe()
+		r := newFrameReader(b)
+		go func() {
+			for _, c := range append(bytes.Clone(long[:cut]), Probe()...) {
+				if _, err := a.Write([]byte{c}); err != nil { // as a UART gives them
+					return
+				}
+			}
+		}()
+		_ = b.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if f, _, err := r.next(); err != nil || f.typ != frameProbe {
+			t.Errorf("cut at %d: %+v, %v", cut, f, err)
+		}
+		a.Close()
+	}
+}
+
 func FuzzFrames(f *testing.F) {
 	good := (&frame{typ: frameData, tag: 1, seq: 2, ack: 3, window: 4, payload: []byte("hello")}).append(nil)
 	f.Add(good)

@@ -110,8 +110,7 @@ func (l *Link) agree(h Hello, now time.Time) error {
 	l.synced = true
 	l.helloDelay = 0
 	l.lastHeard = now
-	l.lost(false)
-	l.cwnd = sendBuffer
+	l.renew()
 	l.next = l.base
 	l.limit = h.Next + min(h.Window, receiveBuffer)
 	l.drop(acked, h.Next, now)
@@ -153,7 +152,7 @@ func (l *Link) drop(n int, ack uint32, now time.Time) {
 	if after(l.base, l.next) {
 		l.next = l.base
 	}
-	l.acked(n, ack, l.next != l.base, now)
+	l.acked(n, ack, int(l.next-l.base), now)
 	l.broadcast()
 }
 

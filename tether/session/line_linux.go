@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -103,6 +104,10 @@ func OpenLine(path string) func() (io.ReadWriteCloser, error) {
 			_ = f.Close()
 			return nil, fmt.Errorf("set line %s raw: %w", path, err)
 		}
+		// An interrupt for 14 bytes of the UART's 16 instead of 8: nearly twice
+		// the speed where an interrupt is what costs. Not every UART has it.
+		trigger := filepath.Join("/sys/class/tty", filepath.Base(path), "rx_trig_bytes")
+		_ = os.WriteFile(trigger, []byte("14"), 0)
 		return f, nil
 	}
 }
