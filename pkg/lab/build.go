@@ -33,7 +33,11 @@ func (l *Lab) inventory() error {
 			return err
 		}
 	}
-	if _, err := os.Stat(l.saver.dir()); err == nil {
+	saved, err := l.saver.saved()
+	if err != nil {
+		return err
+	}
+	if saved {
 		return l.load()
 	}
 	return l.first()

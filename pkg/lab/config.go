@@ -29,6 +29,8 @@ type Config struct {
 	StateDir string
 	// Listen is a loopback address and port of the API; default 127.0.0.1:8989.
 	Listen string
+	// Listener is open already and takes the place of Listen; Run closes it.
+	Listener net.Listener
 	// User and Password of the administrator. Default: root or
 	// administrator@vsphere.local, and a random password made once for the
 	// state directory and kept in its file "password".
@@ -45,7 +47,7 @@ type Config struct {
 	// that a new lab has; default "VM Network" and "VCH Bridge".
 	Networks []string
 	// ManagementIP is the address the lab reports of itself to vSphere clients,
-	// as guests reach it; default 10.118.0.2.
+	// as guests reach it; default 10.118.0.2. It may differ at each start.
 	ManagementIP netip.Addr
 	// ShownAddress turns a guest's address on a network into the one vSphere
 	// clients shall see; default: 10.118.0.N of VM Network is 127.118.0.N.
@@ -80,6 +82,9 @@ func (c *Config) complete() error {
 	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:8989"
+	}
+	if c.Listener != nil {
+		c.Listen = c.Listener.Addr().String()
 	}
 	if !loopback(c.Listen) {
 		bad("listen address %s is not a loopback address", c.Listen)

@@ -112,10 +112,13 @@ func (l *Lab) Run(ctx context.Context) error {
 		return fmt.Errorf("lab: %w", err)
 	}
 	defer unlock()
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", l.cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("lab: %w", err)
+	ln := l.cfg.Listener
+	if ln == nil {
+		if ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", l.cfg.Listen); err != nil {
+			return fmt.Errorf("lab: %w", err)
+		}
 	}
+	defer ln.Close() // as a rule the server has closed it
 	// The work of ctx ends after the server, so that a request in flight at
 	// the end is answered.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -113,8 +112,8 @@ func (s *saver) saveAll() error {
 	return s.save()
 }
 
-// save writes what changed. Each file is replaced atomically; a VM's and its
-// folder's go together only roughly, which load mends.
+// save writes what changed, all of it or nothing. Not every list that names an
+// object goes with it, which load mends.
 func (s *saver) save() error {
 	s.one.Lock()
 	defer s.one.Unlock()
@@ -151,7 +150,10 @@ func (s *saver) write(dirty, gone map[types.ManagedObjectReference]bool, all boo
 	if len(dirty)+len(gone) == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(s.dir(), 0o700); err != nil {
+	if err := s.recover(); err != nil {
+		return err
+	}
+	if err := os.Mkdir(s.next(), 0o700); err != nil {
 		return err
 	}
 	client, err := vim25.NewClient(c, s.l.svc)
@@ -168,11 +170,11 @@ func (s *saver) write(dirty, gone map[types.ManagedObjectReference]bool, all boo
 		}
 	}
 	for ref := range gone {
-		if err := os.Remove(s.file(ref)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(s.file(ref)+goneMark, nil, 0o600); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.commit()
 }
 
 func (s *saver) writeObject(ctx context.Context, pc *property.Collector, ref types.ManagedObjectReference) error {
@@ -190,15 +192,15 @@ func (s *saver) writeObject(ctx context.Context, pc *property.Collector, ref typ
 	if err := e.Encode(res.Returnval[0]); err != nil {
 		return err
 	}
-	return writeFile(s.file(ref), b.Bytes())
+	return os.WriteFile(s.file(ref), b.Bytes(), 0o600)
 }
 
-// file is where an object is kept. The service's own object must be read first,
+// file is where an object is written for the next save. The service's own object must be read first,
 // and files are read in the order of their names.
 func (s *saver) file(ref types.ManagedObjectReference) string {
 	name := ref.Type + "-" + hex.EncodeToString([]byte(ref.Value)) + ".xml"
 	if ref == vimService {
 		name = "0000-" + name
 	}
-	return filepath.Join(s.dir(), name)
+	return filepath.Join(s.next(), name)
 }

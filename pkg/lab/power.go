@@ -316,14 +316,16 @@ func (l *Lab) StopVMs(ctx context.Context) {
 }
 
 // adopt takes over the VMs that an earlier lab left running. Those gone since
-// are marked off.
+// are marked off. A killed lab may not have saved that a VM was powered on: all
+// are looked for.
 func (l *Lab) adopt() {
 	c := l.context(nil)
 	for _, ref := range c.Map.AllReference("VirtualMachine") {
 		o, ok := ref.(*simulator.VirtualMachine)
-		if !ok || o.Runtime.PowerState != poweredOn {
+		if !ok {
 			continue
 		}
+		wasOn := o.Runtime.PowerState == poweredOn
 		var m machine.Machine
 		var fault types.BaseMethodFault
 		locked(c, o, func() { m, fault = l.machine(c, o) })
@@ -334,8 +336,14 @@ func (l *Lab) adopt() {
 			if inst, err = l.hv.Adopt(c, m, l.guest(o)); err == nil {
 				l.up(c, o, m, inst)
 				log.Info("running VM adopted")
+				if !wasOn {
+					l.event(c, o, func(e types.VmEvent) types.BaseEvent { return &types.VmPoweredOnEvent{VmEvent: e} })
+				}
 				continue
 			}
+		}
+		if !wasOn {
+			continue
 		}
 		log.WithError(err).Info("VM does not run any more")
 		l.setPower(c, o, poweredOff)

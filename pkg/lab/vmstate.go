@@ -27,6 +27,9 @@ func (l *Lab) setPower(c *simulator.Context, o *simulator.VirtualMachine, s type
 		}
 		if on {
 			boot := time.Now()
+			if o.Runtime.PowerState == s && o.Runtime.BootTime != nil {
+				boot = *o.Runtime.BootTime // adopted
+			}
 			changes = append(changes, set("runtime.bootTime", boot), set("summary.runtime.bootTime", boot))
 		} else {
 			changes = append(changes, set("runtime.bootTime", nil), set("summary.runtime.bootTime", nil))

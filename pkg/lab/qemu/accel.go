@@ -100,7 +100,7 @@ func kvmUsable() bool {
 
 // probeKVM boots ProbeISO under KVM until its user space opens a guest RPC port.
 func (h *Hypervisor) probeKVM(ctx context.Context) error {
-	dir, err := os.MkdirTemp(h.cfg.RunDir, "probe")
+	dir, err := os.MkdirTemp(h.cfg.RunDir, probePrefix)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@
 //	})
 //	inst, err := h.Start(ctx, m, guest)  // ctx bounds the start, not the VM
 //	inst, err := h.Adopt(ctx, m, guest)  // after a restart of the lab
+//	h.EndStrays(ctx)                     // what is left of before, and is no VM of the lab's
 //	h.Close()                            // let go of the VMs, which stay up
 //
 // The VM belongs to its own process group and outlives this process; what is

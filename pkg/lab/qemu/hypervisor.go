@@ -57,6 +57,9 @@ type Hypervisor struct {
 
 	accelMu sync.Mutex // held while probing
 	accel   string     // the verdict, "" before it
+
+	straysMu sync.Mutex // guards strays
+	strays   []string   // folders of RunDir that were there before us, and are nobody's yet
 }
 
 var _ machine.Hypervisor = (*Hypervisor)(nil)
@@ -103,7 +106,9 @@ func New(cfg Config) (*Hypervisor, error) {
 	}
 	// The lifetime of what serves the VMs is Close's to end, not a caller's.
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Hypervisor{cfg: cfg, ctx: ctx, cancel: cancel, accel: cfg.Accel}, nil
+	h := &Hypervisor{cfg: cfg, ctx: ctx, cancel: cancel, accel: cfg.Accel}
+	h.findStrays()
+	return h, nil
 }
 
 // Close lets go of all VMs and waits until nothing serves them any more. They

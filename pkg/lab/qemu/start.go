@@ -34,6 +34,7 @@ func (h *Hypervisor) start(ctx context.Context, m machine.Machine, g machine.Gue
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	p := h.paths(m)
+	h.claimed(p)
 	if err := clearRun(p); err != nil {
 		return nil, fmt.Errorf("start VM %s: %w", m.Name, err)
 	}
@@ -93,9 +94,10 @@ func (h *Hypervisor) launch(ctx context.Context, m machine.Machine, p Paths, g m
 	defer cancel()
 	defer context.AfterFunc(i.ctx, cancel)()
 
-	err = i.connect(ctx)
+	// First of all, so that a later process finds it whatever becomes of us.
+	err = i.register(accel)
 	if err == nil {
-		err = i.register(accel)
+		err = i.connect(ctx)
 	}
 	if err == nil {
 		err = i.qmp.run(ctx, "cont", nil, nil)
@@ -178,6 +180,7 @@ func makeRedo(m machine.Machine) (drop func(), err error) {
 // taken over is killed, so that an error means that the VM is off.
 func (h *Hypervisor) Adopt(ctx context.Context, m machine.Machine, g machine.Guest) (machine.Instance, error) {
 	p := h.paths(m)
+	h.claimed(p)
 	i, err := h.adopt(ctx, m, p, g)
 	if err != nil {
 		_ = os.RemoveAll(p.Run)

@@ -26,6 +26,8 @@ import (
 type Config struct {
 	// Addr to listen on; default "127.0.0.1:5000". Loopback only.
 	Addr string
+	// Listener is open already and takes the place of Addr; Run closes it.
+	Listener net.Listener
 	// Dir keeps blobs; required. Manifests live in memory: Load again after a
 	// restart, which writes no blob twice.
 	Dir string
@@ -50,6 +52,9 @@ func New(cfg Config) (*Registry, error) {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:5000"
 	}
+	if cfg.Listener != nil {
+		cfg.Addr = cfg.Listener.Addr().String()
+	}
 	host, _, err := net.SplitHostPort(cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("registry: address: %w", err)
@@ -61,9 +66,11 @@ func New(cfg Config) (*Registry, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	ln, err := net.Listen("tcp", cfg.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+	ln := cfg.Listener
+	if ln == nil {
+		if ln, err = net.Listen("tcp", cfg.Addr); err != nil {
+			return nil, fmt.Errorf("registry: %w", err)
+		}
 	}
 	h := ggcr.New(ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(dir)), ggcr.Logger(stdlog.New(debugWriter{cfg.Log}, "", 0)))
 	return &Registry{log: cfg.Log, ln: ln, handler: damage(cfg.Damage, h)}, nil
