@@ -362,10 +362,15 @@ func (o *operation) stream(ctx context.Context, s spec.Streams) (reply, error) {
 	return o.wait(ctx)
 }
 
+// packet is how much is sent at once: others wait for it on the line.
+const packet = 8 << 10
+
 // feed copies stdin, and says so when it has ended: the guest closes the
 // process's stdin for that, and not for a cut.
 func (o *operation) feed(stdin io.Reader) {
-	if _, err := io.Copy(o.ch, stdin); err != nil && isClosed(o.over) {
+	// Only Read and Write are used: a ReadFrom would make packets of its own size.
+	_, err := io.CopyBuffer(struct{ io.Writer }{o.ch}, struct{ io.Reader }{stdin}, make([]byte, packet))
+	if err != nil && isClosed(o.over) {
 		return
 	}
 	if _, err := o.ch.SendRequest(reqEOF, true, nil); err != nil {

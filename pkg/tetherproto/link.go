@@ -173,7 +173,19 @@ func (l *Link) Read(b []byte) (int, error) {
 	}
 }
 
-// Write queues bytes; it waits while sendBuffer bytes are not acknowledged.
+// notSent is how much may wait behind what is under way: little, so that what is
+// written next (a signal, a key) does not stand in a long queue.
+const notSent = 8 << 10
+
+// mayHold is how many bytes may be kept now.
+func (l *Link) mayHold() int {
+	if !l.synced {
+		return sendBuffer
+	}
+	return min(l.cwnd+notSent, sendBuffer)
+}
+
+// Write queues bytes; it waits while too many are not acknowledged.
 func (l *Link) Write(b []byte) (n int, err error) {
 	for {
 		l.mu.Lock()
@@ -183,7 +195,7 @@ func (l *Link) Write(b []byte) (n int, err error) {
 			err = net.ErrClosed
 		}
 		if err == nil {
-			room := min(sendBuffer-len(l.sent), len(b))
+			room := min(l.mayHold()-len(l.sent), len(b))
 			if room > 0 {
 				if len(l.sent) == 0 {
 					l.progress = time.Now()

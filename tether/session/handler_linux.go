@@ -150,7 +150,7 @@ func (h handler) startExec(r tetherproto.ExecRequest) (*proc.Process, error) {
 
 // drain gives an exec's output to its client.
 func drain(f *fan, stream spec.Stream, from io.Reader) {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, readSize)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {

@@ -117,9 +117,13 @@ func (m *Manager) withHostname(p spec.Process) spec.Process {
 	return p
 }
 
+// readSize is how much output is passed on at once: 20 ms of a busy line, so that
+// others get their turn.
+const readSize = 8 << 10
+
 // copyOutput gives the output to the clients and the log until it ends.
 func (m *Manager) copyOutput(stream spec.Stream, from io.Reader) {
-	buf := make([]byte, logframe.MaxData)
+	buf := make([]byte, readSize)
 	logging := true
 	for {
 		n, err := from.Read(buf)
