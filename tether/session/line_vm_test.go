@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -225,9 +224,9 @@ func TestLineOfAVM(t *testing.T) {
 	go client.Close()
 	client = e.connect()
 	var text bytes.Buffer
-	exit, err := client.Exec(ctx, "e1", spec.Process{Path: "/bin/sh", Args: []string{"-c", "stty size; exit 5"}, Env: []string{"PATH=/bin"}, TTY: true, Rows: 11, Cols: 22},
+	exit, err := client.Exec(ctx, "e1", spec.Process{Path: "/bin/sh", Args: []string{"-c", "stty size; ulimit -n; exit 5"}, Env: []string{"PATH=/bin"}, TTY: true, Rows: 11, Cols: 22},
 		spec.Streams{Stdout: &text}, nil)
-	if exit.Code != 5 || err != nil || !strings.Contains(text.String(), "11 22") {
+	if exit.Code != 5 || err != nil || text.String() != "11 22\r\n1048576\r\n" {
 		t.Errorf("exec: %+v %v %q", exit, err, text.String())
 	}
 	if err := client.Signal(ctx, "", "SIGTERM"); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -22,6 +23,7 @@ import (
 // for a line that is gone are bounded. Only ctx's end is an error: a process that
 // could not be started has an exit status too.
 func (m *Manager) Run(ctx context.Context, root string) (spec.ExitStatus, error) {
+	m.raiseFiles()
 	m.mark(logframe.KindStart)
 	if err := m.awaitRelease(ctx); err != nil {
 		return spec.ExitStatus{}, err
@@ -190,6 +192,23 @@ func (m *Manager) awaitClients() {
 				}
 			}
 		}
+	}
+}
+
+// openFiles is how many files a process may open when it asks for no limit of its
+// own: what a Docker daemon usually gives its containers. An init has 4096.
+const openFiles = 1 << 20
+
+// raiseFiles sets our own limit, which every process inherits. Only an init's is
+// ours to change.
+func (m *Manager) raiseFiles() {
+	if os.Getpid() != 1 {
+		return
+	}
+	// syscall's, not unix's: the former also stops Go from giving children the
+	// limit that it found at its start.
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: openFiles, Max: openFiles}); err != nil {
+		m.log.WithError(err).Warn("limit of open files not raised")
 	}
 }
 
