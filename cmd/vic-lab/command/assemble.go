@@ -5,18 +5,24 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vic-engine/vic/pkg/lab"
+	"github.com/vic-engine/vic/pkg/lab/machine"
 	"github.com/vic-engine/vic/pkg/lab/qemu"
 	"github.com/vic-engine/vic/pkg/lab/vnet"
 )
+
+// vmNetwork is the port group with the uplink.
+const vmNetwork = "VM Network"
 
 // offLimit is how long guests have for their own power-off at the end.
 const offLimit = 15 * time.Second
@@ -26,6 +32,9 @@ func serve(ctx context.Context, t Terminal, o *upOptions) error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
 	}
+	if lab.Running(o.dir) {
+		return fmt.Errorf("a lab runs in %s: %w", o.dir, errdefs.ErrConflict)
+	}
 	logger := logrus.New()
 	logger.SetOutput(t.Err)
 	if o.debug {
@@ -33,7 +42,12 @@ func serve(ctx context.Context, t Terminal, o *upOptions) error {
 	}
 	log := logrus.NewEntry(logger)
 
-	net, err := vnet.New(vnet.Config{Dir: o.dir, NoForwards: o.noForwards, Log: log.WithField("part", "network")})
+	at, err := take(o)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	net, err := vnet.New(vnet.Config{Plan: at.plan, Dir: o.dir, NoForwards: o.noForwards, Log: log.WithField("part", "network")})
 	if err != nil {
 		return err
 	}
@@ -43,23 +57,34 @@ func serve(ctx context.Context, t Terminal, o *upOptions) error {
 		return err
 	}
 	defer hv.Close()
-	l, err := lab.New(lab.Config{Mode: lab.Mode(o.mode), StateDir: o.dir, Listen: o.listen, Hypervisor: hv,
-		Datastores: o.datastores, DatastoreCapacity: o.capacityInB, Log: log.WithField("part", "vsphere")})
+	l, err := lab.New(labConfig(o, at, hv, log.WithField("part", "vsphere")))
 	if err != nil {
 		return err
 	}
-	// What serves the VMs must outlive them: it ends after the VMs are off.
+	// What serves the VMs must outlive them: it ends after the VMs are off. And
+	// the lab ends last of all: who sees its lock free may take what it had.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(work)
-	g.Go(func() error { return net.Run(gctx) })
+	room, empty := context.WithCancel(gctx)
+	defer empty()
+	parts, pctx := errgroup.WithContext(room)
+	parts.Go(func() error { return net.Run(pctx) })
 	mirror := ""
-	if !o.noRegistry {
-		if mirror, err = runRegistry(gctx, g, o, log.WithField("part", "registry")); err != nil {
-			stop()
-			return errors.Join(err, ended(g.Wait()))
+	if at.registry != nil {
+		if mirror, err = runRegistry(pctx, parts, o, at.registry, log.WithField("part", "registry")); err != nil {
+			empty()
+			return errors.Join(err, ended(parts.Wait()))
 		}
 	}
+	g.Go(func() error {
+		defer stop()
+		err := parts.Wait()
+		hv.Close()
+		at.releaseRange()
+		_ = os.Remove(filepath.Join(o.dir, pidFile)) // it may not have come to be
+		return ended(err)
+	})
 	g.Go(func() error { return l.Run(gctx) })
 	g.Go(func() error {
 		select {
@@ -67,7 +92,8 @@ func serve(ctx context.Context, t Terminal, o *upOptions) error {
 		case <-gctx.Done():
 			return nil
 		}
-		return announce(t, o, l, mirror)
+		hv.EndStrays(gctx)
+		return announce(t, o, at, l, mirror)
 	})
 	select {
 	case <-ctx.Done():
@@ -75,12 +101,22 @@ func serve(ctx context.Context, t Terminal, o *upOptions) error {
 		off, cancel := context.WithTimeout(work, offLimit)
 		l.StopVMs(off)
 		cancel()
+		empty()
 	case <-gctx.Done(): // a part failed
 	}
-	stop()
-	err = ended(g.Wait())
-	_ = os.Remove(filepath.Join(o.dir, pidFile))
-	return err
+	return ended(g.Wait())
+}
+
+// labConfig is the lab that the options describe, at the place that it has.
+func labConfig(o *upOptions, at *taken, hv machine.Hypervisor, log *logrus.Entry) lab.Config {
+	shown := func(network string, a netip.Addr) netip.Addr {
+		if local, ok := at.plan.HostAddress(a); ok && network == vmNetwork && !o.noForwards {
+			return local
+		}
+		return a
+	}
+	return lab.Config{Mode: lab.Mode(o.mode), StateDir: o.dir, Listener: at.api, Hypervisor: hv, Datastores: o.datastores,
+		DatastoreCapacity: o.capacityInB, ManagementIP: at.plan.Host(), ShownAddress: shown, Log: log}
 }
 
 func ended(err error) error {
@@ -91,7 +127,7 @@ func ended(err error) error {
 }
 
 // announce leaves word of the lab and tells who waits for it.
-func announce(t Terminal, o *upOptions, l *lab.Lab, mirror string) error {
+func announce(t Terminal, o *upOptions, at *taken, l *lab.Lab, mirror string) error {
 	u := l.URL()
 	ds := o.datastores
 	if len(ds) == 0 {
@@ -99,7 +135,10 @@ func announce(t Terminal, o *upOptions, l *lab.Lab, mirror string) error {
 	}
 	i := info{Mode: o.mode, PID: os.Getpid(), Target: u.Host, URL: u.String(), User: l.User(), Thumbprint: l.Thumbprint(),
 		PasswordFile: filepath.Join(o.dir, "password"), EnvFile: filepath.Join(o.dir, envFile), Registry: mirror, Datastores: ds,
-		State: o.dir, Log: filepath.Join(o.dir, logFile)}
+		Subnet: at.plan.Subnet().String(), State: o.dir, Log: filepath.Join(o.dir, logFile)}
+	if !o.noForwards {
+		i.Alias = at.plan.Alias().String()
+	}
 	err := errors.Join(
 		writePrivate(filepath.Join(o.dir, pidFile), []byte(strconv.Itoa(i.PID)+"\n")),
 		writePrivate(filepath.Join(o.dir, "known_hosts"), []byte(u.Host+" "+l.Thumbprint()+"\n")),

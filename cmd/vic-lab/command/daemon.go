@@ -82,7 +82,7 @@ func daemon(ctx context.Context, t Terminal, o *upOptions) (info, error) {
 
 // args are the daemon's.
 func (o *upOptions) args() []string {
-	a := []string{"up", "--foreground", "--state", o.dir, "--mode", o.mode, "--listen", o.listen, "--registry-listen", o.registry,
+	a := []string{"up", "--foreground", "--state", o.dir, "--mode", o.mode, "--subnet", o.subnet, "--listen", o.listen, "--registry-listen", o.registry,
 		"--accel", o.accel, "--probe-iso", o.probe, "--images", o.images, "--datastore-capacity", o.capacity}
 	for _, d := range o.datastores {
 		a = append(a, "--datastore", d)

@@ -60,7 +60,7 @@ func running(t *testing.T, ctx context.Context) (state string, done <-chan error
 	term, _, _ := terminal(nil)
 	o := &upOptions{mode: "esxi"}
 	o.dir = state
-	if err := announce(term, o, l, "http://registry.lab.test:5000"); err != nil {
+	if err := announce(term, o, &taken{}, l, "http://registry.lab.test:5000"); err != nil {
 		t.Fatal(err)
 	}
 	return state, end

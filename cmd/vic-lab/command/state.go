@@ -34,6 +34,8 @@ type info struct {
 	PasswordFile string   `json:"password_file"`
 	EnvFile      string   `json:"env_file"`
 	Registry     string   `json:"registry_mirror,omitempty"` // as VCHs reach it
+	Subnet       string   `json:"subnet"`
+	Alias        string   `json:"alias,omitempty"` // where this computer has the guests' ports
 	Datastores   []string `json:"datastores"`
 	State        string   `json:"state"`
 	Log          string   `json:"log"`

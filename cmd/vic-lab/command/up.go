@@ -18,6 +18,7 @@ import (
 type upOptions struct {
 	stateOption
 	mode        string
+	subnet      string
 	listen      string
 	registry    string
 	capacity    string
@@ -35,15 +36,16 @@ type upOptions struct {
 func (o *upOptions) AddFlags(f *pflag.FlagSet) {
 	o.stateOption.AddFlags(f)
 	f.StringVar(&o.mode, "mode", "", "esxi or vcenter (default: as before, or esxi)")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:8989", "loopback address and port of the vSphere API")
-	f.StringVar(&o.registry, "registry-listen", "127.0.0.1:5000", "loopback address and port of the image registry")
+	f.StringVar(&o.subnet, "subnet", "", "10.118.N.0/24, the network that guests see; N keeps labs apart (default: as before, or the first that is free)")
+	f.StringVar(&o.listen, "listen", "", "loopback address and port of the vSphere API (default: as before, or "+firstAPI+", or a free port)")
+	f.StringVar(&o.registry, "registry-listen", "", "loopback address and port of the image registry (default: as before, or "+firstRegistry+", or a free port)")
 	f.StringVar(&o.capacity, "datastore-capacity", "", "limit of each datastore, like 20GB (default: what the disk has)")
 	f.StringSliceVar(&o.datastores, "datastore", nil, "datastores of a new lab (default mydatastore,datastore2)")
 	f.StringVar(&o.accel, "accel", "", "tcg, kvm, or nothing to find out")
 	f.StringVar(&o.probe, "probe-iso", "", "image that proves whether KVM works (default: bootstrap.iso beside this program)")
 	f.StringVar(&o.images, "images", "", "folder of the registry's images (default: images beside this program)")
 	f.BoolVar(&o.noRegistry, "no-registry", false, "run no image registry")
-	f.BoolVar(&o.noForwards, "no-forwards", false, "do not forward guests' ports to this computer, for a second lab beside a first")
+	f.BoolVar(&o.noForwards, "no-forwards", false, "do not forward guests' ports to this computer")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to stderr")
 	f.BoolVar(&o.debug, "debug", false, "log more")
 }
@@ -91,6 +93,9 @@ func runUp(ctx context.Context, t Terminal, o *upOptions) error {
 	if err == nil && i.Mode != o.mode {
 		return fmt.Errorf("the lab in %s is up in mode %s: `vic-lab down` it, and take another --state for mode %s: %w", o.dir, i.Mode, o.mode, errdefs.ErrConflict)
 	}
+	if err == nil && o.subnet != "" && i.Subnet != o.subnet {
+		return fmt.Errorf("the lab in %s is up on %s: take another --state for a lab on %s: %w", o.dir, i.Subnet, o.subnet, errdefs.ErrConflict)
+	}
 	if errdefs.IsNotFound(err) {
 		i, err = daemon(ctx, t, o)
 	}
@@ -105,12 +110,20 @@ func runUp(ctx context.Context, t Terminal, o *upOptions) error {
 func describe(w io.Writer, i info) {
 	fmt.Fprintf(w, "lab (%s) is up\n", i.Mode)
 	for _, kv := range [][2]string{{"target", i.Target}, {"user", i.User}, {"password", "cat " + i.PasswordFile},
-		{"thumbprint", i.Thumbprint}, {"registry", i.Registry}, {"log", i.Log}} {
+		{"thumbprint", i.Thumbprint}, {"registry", i.Registry}, {"network", network(i)}, {"log", i.Log}} {
 		if kv[1] != "" {
 			fmt.Fprintf(w, "  %-11s %s\n", kv[0], kv[1])
 		}
 	}
 	fmt.Fprintf(w, "  environment . %s\n", i.EnvFile)
+}
+
+// network says where guests are, for them and for this computer.
+func network(i info) string {
+	if i.Alias == "" {
+		return i.Subnet
+	}
+	return i.Subnet + ", from here " + i.Alias
 }
 
 // beside is a path as given, or name in the folder of this program.

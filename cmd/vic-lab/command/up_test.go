@@ -37,7 +37,7 @@ func TestUpOptions(t *testing.T) {
 // TestDaemonArgs: what the daemon is told is what was asked for.
 func TestDaemonArgs(t *testing.T) {
 	term, _, _ := terminal(map[string]string{"HOME": "/home/me"})
-	asked := &upOptions{mode: "vcenter", listen: "127.0.0.1:1", registry: "127.0.0.1:2", capacity: "1GB", datastores: []string{"a", "b c"},
+	asked := &upOptions{mode: "vcenter", subnet: "10.118.9.0/24", listen: "127.0.0.1:1", registry: "127.0.0.1:2", capacity: "1GB", datastores: []string{"a", "b c"},
 		accel: "tcg", probe: "/p.iso", images: "/i", noRegistry: true, noForwards: true, debug: true}
 	asked.dir = "/tmp/state"
 	if err := asked.complete(term); err != nil {
@@ -54,7 +54,7 @@ func TestDaemonArgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked.foreground = true
-	if a, b := *asked, *told; a.mode != b.mode || a.listen != b.listen || a.registry != b.registry || a.capacityInB != b.capacityInB ||
+	if a, b := *asked, *told; a.mode != b.mode || a.subnet != b.subnet || a.listen != b.listen || a.registry != b.registry || a.capacityInB != b.capacityInB ||
 		strings.Join(a.datastores, "|") != strings.Join(b.datastores, "|") || a.accel != b.accel || a.probe != b.probe || a.images != b.images ||
 		!b.noRegistry || !b.noForwards || !b.debug || !b.foreground || a.dir != b.dir {
 		t.Errorf("asked %+v\ntold %+v", a, b)
