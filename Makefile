@@ -7,10 +7,12 @@ export CGO_ENABLED ?= 0
 VERSION ?= 2.0.0
 LDFLAGS := -s -w -X github.com/vic-engine/vic/pkg/version.Version=$(VERSION)
 GOBUILD := go build -trimpath -ldflags '$(LDFLAGS)'
-SOURCES := go.mod go.sum $(shell find cmd pkg portlayer tether isos -name '*.go' ! -name '*_test.go')
+SOURCES := go.mod go.sum $(shell find cmd pkg portlayer tether isos -type f ! -name '*_test.go' ! -path '*/testdata/*')
 # The race detector needs cgo; CI asks for it.
 RACE := $(if $(CI),CGO_ENABLED=1 go test -race,go test)
 PKGS := ./cmd/... ./pkg/... ./portlayer/... ./tether/... ./isos/...
+# The packages with tests that boot VMs.
+VMPKGS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build (vm|e2e)' --include='*_test.go' isos pkg portlayer tether))))
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +45,7 @@ lab: build isos ## start the lab and print how to use it
 
 test: deps build isos ## every test: pure, simulator, real VMs, docker client
 	$(RACE) -timeout 10m $(PKGS)
-	$(RACE) -tags vm,e2e -p 1 -timeout 20m $$(go list -tags vm,e2e -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(VMPKGS))
+	$(RACE) -tags vm,e2e -p 1 -timeout 30m $(VMPKGS)
 
 lint: deps ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l cmd pkg portlayer tether isos | tee /dev/stderr)"
@@ -59,5 +61,4 @@ bench: build isos ## the figures of the README, as ratios
 clean: ## remove what was built
 	rm -rf bin .cache
 
-VMPKGS := ./pkg/lab/qemu/... ./pkg/disk/... ./isos/... ./tether/... ./pkg/lab/e2e/...
 .PHONY: help deps build isos machines run lab test lint fuzz bench clean
