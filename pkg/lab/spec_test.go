@@ -204,15 +204,13 @@ func TestReconfigure(t *testing.T) {
 		}
 
 		// A second disk and card, then off with them.
-		devs, err := vm.Device(r.ctx)
-		r.must(err)
 		disk := &types.VirtualDisk{CapacityInKB: 2048}
 		disk.Key, disk.ControllerKey = -1, 1000
 		disk.Backing = &types.VirtualDiskFlatVer2BackingInfo{DiskMode: "persistent", ThinProvisioned: types.NewBool(true)}
 		card := &types.VirtualVmxnet3{}
 		card.Key, card.Backing = -2, r.network("VM Network")
 		r.must(vm.AddDevice(r.ctx, disk, card))
-		devs, err = vm.Device(r.ctx)
+		devs, err := vm.Device(r.ctx)
 		r.must(err)
 		d2, c2 := devs.FindByKey(2001).(*types.VirtualDisk), devs.FindByKey(4001).(*types.VirtualVmxnet3)
 		b := d2.Backing.(*types.VirtualDiskFlatVer2BackingInfo)

@@ -333,7 +333,7 @@ func TestImport(t *testing.T) {
 
 		// An abort, and an upload of something else, leave nothing.
 		before := strings.Join(r.ls("mydatastore"), " ")
-		l, info = r.lease("aborted")
+		l, _ = r.lease("aborted")
 		r.must(l.Abort(r.ctx, nil))
 		l, info = r.lease("rubbish")
 		info.Items = []nfc.FileItem{nfc.NewFileItem(r.leaseURL(info), types.OvfFileItem{})}

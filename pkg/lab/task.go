@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 	"runtime/debug"
@@ -119,20 +118,6 @@ func (l *Lab) purge(c *simulator.Context) {
 		locked(c, t, func() { old = t.Info.CompleteTime != nil && t.Info.CompleteTime.Before(limit) })
 		if old {
 			c.Map.Remove(c, t.Self)
-		}
-	}
-}
-
-// every calls fn at intervals until ctx ends.
-func every(ctx context.Context, d time.Duration, fn func()) {
-	t := time.NewTicker(d)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			fn()
 		}
 	}
 }

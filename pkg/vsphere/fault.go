@@ -199,12 +199,14 @@ func classOf(f types.BaseMethodFault, msg string) (error, string) {
 func classOfFamily(f types.BaseMethodFault, msg string) (error, string) {
 	text := withName("vSphere", f, msg)
 	switch f.(type) {
+	case *types.HostInventoryFull: // a licence fault by type, and no matter of rights
+		return errdefs.ErrUnavailable, text
 	case types.BaseNoPermission, types.BaseNotEnoughLicenses:
 		return errdefs.ErrPermissionDenied, text
 	case types.BaseInsufficientResourcesFault, *types.FileTooLarge, *types.InsufficientStorageSpace, *types.InsufficientDisks:
 		return errdefs.ErrResourceExhausted, text
 	case types.BaseHostConnectFault, types.BaseHostCommunication, *types.HostNotConnected, *types.NetworkDisruptedAndConfigRolledBack,
-		*types.HostConfigFailed, *types.HostInventoryFull:
+		*types.HostConfigFailed:
 		return errdefs.ErrUnavailable, text
 	case types.BaseResourceInUse:
 		return errdefs.ErrConflict, text

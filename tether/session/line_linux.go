@@ -99,16 +99,20 @@ func OpenLine(path string) func() (io.ReadWriteCloser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open line %s: %w", path, err)
 		}
-		f := os.NewFile(uintptr(fd), path)
 		if err := makeRaw(fd); err != nil {
-			_ = f.Close()
+			_ = unix.Close(fd)
 			return nil, fmt.Errorf("set line %s raw: %w", path, err)
 		}
 		// An interrupt for 14 bytes of the UART's 16 instead of 8: nearly twice
 		// the speed where an interrupt is what costs. Not every UART has it.
 		trigger := filepath.Join("/sys/class/tty", filepath.Base(path), "rx_trig_bytes")
 		_ = os.WriteFile(trigger, []byte("14"), 0)
-		return f, nil
+		p, err := newPort(fd)
+		if err != nil {
+			_ = unix.Close(fd)
+			return nil, fmt.Errorf("open line %s: %w", path, err)
+		}
+		return p, nil
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strconv"
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
 
@@ -255,16 +254,4 @@ func (b containerBackend) ContainerTop(string, string) (*container.TopResponse, 
 // ContainerLogs is not used: the route is ours, see logs.go.
 func (b containerBackend) ContainerLogs(context.Context, string, *container.LogsOptions) (<-chan *backend.LogMessage, bool, error) {
 	return nil, false, errors.New("logs are served by our own route")
-}
-
-// atoi reads a number of the query; empty is def.
-func atoi(s string, def int) (int, error) {
-	if s == "" {
-		return def, nil
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0, badRequest("invalid number %q", s)
-	}
-	return n, nil
 }
