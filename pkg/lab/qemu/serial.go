@@ -97,18 +97,23 @@ func (i *instance) join(ctx context.Context, far net.Conn, path string) error {
 		_ = far.SetDeadline(time.Now().Add(lastWords))
 	})()
 	var g errgroup.Group
-	copyTo := func(dst, src net.Conn, halt func()) func() error {
+	copyTo := func(dst, src net.Conn, carry func(io.Writer, io.Reader) error, halt func()) func() error {
 		return func() error {
-			_, err := io.Copy(dst, src)
+			err := carry(dst, src)
 			halt()
 			return err
 		}
 	}
 	// The end of one direction ends the reads of the other, not its writes: a
 	// far end may close right after its last byte, and so may a guest.
-	g.Go(copyTo(near, far, func() { _ = near.SetReadDeadline(time.Now()) }))
-	g.Go(copyTo(far, near, func() { _ = far.SetReadDeadline(time.Now().Add(lastWords)) }))
+	g.Go(copyTo(near, far, carryAll, func() { _ = near.SetReadDeadline(time.Now()) }))
+	g.Go(copyTo(far, near, carryGathered, func() { _ = far.SetReadDeadline(time.Now().Add(lastWords)) }))
 	return g.Wait()
+}
+
+func carryAll(dst io.Writer, src io.Reader) error {
+	_, err := io.Copy(dst, src)
+	return err
 }
 
 // dialLimit bounds one attempt to reach the far end: a peer that comes up is
