@@ -44,6 +44,7 @@ func lifecycle(t *testing.T, mode string) {
 		p.Dir = filepath.Join("testdata", "together")
 		testscript.Run(t, p)
 	})
+	ok = t.Run("resize", f.resize) && ok
 	// What changes the whole VCH goes one by one.
 	alone, err := filepath.Glob(filepath.Join("testdata", "alone", "*.txtar"))
 	if err != nil || len(alone) == 0 {

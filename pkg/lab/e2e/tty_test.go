@@ -1,0 +1,77 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+// resize runs a shell on a terminal and changes the terminal's size: the program
+// in the guest hears of it, and of what is typed.
+func (f *fixture) resize(t *testing.T) {
+	cmd := exec.Command("docker", "-H", f.vch, "--tls", "--tlscacert", f.cert(), "run", "--rm", "-it", "busybox",
+		"sh", "-c", `trap 'echo size: $(stty size)' WINCH; echo ready; while read -r line; do echo "got $line"; done`)
+	cmd.Env = append(os.Environ(), f.env...)
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	text := make(chan []byte)
+	go func() {
+		defer close(text)
+		for {
+			b := make([]byte, 4096)
+			n, err := tty.Read(b)
+			if err != nil {
+				return // the terminal's other side is closed: the client ended
+			}
+			text <- b[:n]
+		}
+	}()
+	var seen bytes.Buffer
+	await := func(want string) {
+		t.Helper()
+		limit := time.After(time.Minute)
+		for !strings.Contains(seen.String(), want) {
+			select {
+			case b, ok := <-text:
+				if !ok {
+					t.Fatalf("the client ended before %q:\n%s", want, seen.String())
+				}
+				seen.Write(b)
+			case <-limit:
+				t.Fatalf("no %q within a minute:\n%s", want, seen.String())
+			}
+		}
+	}
+	await("ready")
+	if err := pty.Setsize(tty, &pty.Winsize{Rows: 41, Cols: 113}); err != nil {
+		t.Fatal(err)
+	}
+	// ash runs a trap when its read returns: a line does that.
+	if _, err := tty.Write([]byte("hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	await("got hello")
+	if _, err := tty.Write([]byte("again\n")); err != nil {
+		t.Fatal(err)
+	}
+	await("size: 41 113")
+	if _, err := tty.Write([]byte{4}); err != nil { // ctrl-D ends the shell's input
+		t.Fatal(err)
+	}
+	for range text {
+		// what is still written until the client ends
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("docker run: %v\n%s", err, seen.String())
+	}
+}
