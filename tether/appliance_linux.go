@@ -158,7 +158,7 @@ func (a *Appliance) scratch(ctx context.Context) error {
 	} else if err := a.format(ctx, dev); err != nil {
 		return err
 	}
-	if err := (system.Mount{Source: dev, Target: stateDir, Type: "ext4"}).Do(); err != nil {
+	if err := (system.Mount{Source: dev, Target: stateDir, Type: "ext4", Data: system.Ext4Idle}).Do(); err != nil {
 		return err
 	}
 	return os.MkdirAll(logDir, 0o755)
@@ -309,16 +309,25 @@ func (a *Appliance) unseal() (v spec.VCH, why string, err error) {
 	return clear, "", nil
 }
 
+// engineMemory is the soft limit of vic-engine's Go heap in a VM of total bytes:
+// the kernel, tether and the cache of the scratch disk need the rest.
+func engineMemory(total int64) int64 { return max(total/2, total-(384<<20)) }
+
 func (a *Appliance) engine(ctx context.Context) error {
 	out, err := openLog(engineLog, maxEngineLog)
+	if err != nil {
+		return err
+	}
+	memory, err := system.ReadMemory()
 	if err != nil {
 		return err
 	}
 	a.supervised = newSupervisor(a.VM, spec.Process{
 		Path: engineFile,
 		Args: []string{"--config", vchFile},
-		Env:  []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"},
-		Dir:  "/",
+		Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
+			fmt.Sprintf("GOMEMLIMIT=%d", engineMemory(memory.Total))},
+		Dir: "/",
 		// It configures links, addresses and filters.
 		Privileged: true,
 	}, out)

@@ -110,6 +110,9 @@ func (vm *VM) goes(fn func()) {
 	})
 }
 
+// consoleLevel shows our Info and what the kernel finds notable, see kernelLevel.
+const consoleLevel = 6
+
 func (vm *VM) kernelFilesystems(context.Context) error {
 	if err := system.MountAll(system.Pseudo()); err != nil {
 		return err
@@ -120,7 +123,7 @@ func (vm *VM) kernelFilesystems(context.Context) error {
 	}
 	vm.log.Logger.SetOutput(f)
 	unix.Umask(0o022)
-	if err := system.SetConsoleLevel(7); err != nil {
+	if err := system.SetConsoleLevel(consoleLevel); err != nil {
 		return err
 	}
 	return system.IgnoreCtrlAltDel()

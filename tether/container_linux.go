@@ -175,15 +175,16 @@ func (c *Container) disks(ctx context.Context) error {
 		what, dir string
 		unit      int
 		flags     uintptr
+		options   string
 	}{
-		{"image", imageDir, r.ImageUnit, unix.MS_RDONLY},
-		{"container", writeDir, r.UpperUnit, 0},
+		{"image", imageDir, r.ImageUnit, unix.MS_RDONLY, ""},
+		{"container", writeDir, r.UpperUnit, 0, system.Ext4Idle},
 	} {
 		dev, err := bus.Disk(ctx, d.unit)
 		if err != nil {
 			return fmt.Errorf("%s disk: %w", d.what, err)
 		}
-		if err := (system.Mount{Source: dev, Target: d.dir, Type: "ext4", Flags: d.flags}).Do(); err != nil {
+		if err := (system.Mount{Source: dev, Target: d.dir, Type: "ext4", Flags: d.flags, Data: d.options}).Do(); err != nil {
 			return fmt.Errorf("%s disk scsi0:%d: %w", d.what, d.unit, err)
 		}
 	}
@@ -254,9 +255,14 @@ func (c *Container) mounted(path string) bool {
 
 func (c *Container) sysctls(context.Context) error { return system.Sysctls(c.spec.Root.Sysctls) }
 
-// toolsWait is how long the tools let the process start first. One that waits
-// for the engine must be stoppable meanwhile.
-const toolsWait = 2 * time.Second
+// How long the tools let the process start first: one that waits for the engine
+// must be stoppable meanwhile. After its start they wait a little more, since a
+// short process would share the CPU with them, and the engine stops it by the
+// line.
+const (
+	toolsWait  = 2 * time.Second
+	toolsAfter = time.Second
+)
 
 func (c *Container) startTools(ctx context.Context) error {
 	c.goes(func() {
@@ -264,6 +270,12 @@ func (c *Container) startTools(ctx context.Context) error {
 		defer wait.Stop()
 		select {
 		case <-c.running:
+			wait.Reset(toolsAfter)
+			select {
+			case <-wait.C:
+			case <-ctx.Done():
+				return
+			}
 		case <-wait.C:
 		case <-ctx.Done():
 			return

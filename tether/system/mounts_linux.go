@@ -41,6 +41,10 @@ func Pseudo() []Mount {
 	}
 }
 
+// Ext4Idle are mount options without which a thread of ext4's works on its own:
+// it zeroes inode tables, gigabytes on a large thin disk, and reads all bitmaps.
+const Ext4Idle = "noinit_itable,no_prefetch_block_bitmaps"
+
 // MountAll mounts a list in order and stops at the first failure.
 func MountAll(list []Mount) error {
 	for _, m := range list {
