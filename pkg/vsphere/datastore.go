@@ -36,6 +36,8 @@ type Datastore struct {
 	ds   *object.Datastore
 	dc   *object.Datacenter
 	vsan bool
+	// browser never changes.
+	browser *object.HostDatastoreBrowser
 }
 
 // Datastore finds a datastore.
@@ -54,7 +56,11 @@ func (s *Session) Datastore(ctx context.Context, cfg DatastoreConfig) (*Datastor
 	if err != nil {
 		return nil, Classify(fmt.Errorf("find datastore %s: %w", cfg.Name, err))
 	}
-	d := &Datastore{s: s, cfg: cfg, ds: ds, dc: dc}
+	browser, err := ds.Browser(ctx)
+	if err != nil {
+		return nil, Classify(fmt.Errorf("browse datastore %s: %w", cfg.Name, err))
+	}
+	d := &Datastore{s: s, cfg: cfg, ds: ds, dc: dc, browser: browser}
 	kind, err := ds.Type(ctx)
 	if err != nil {
 		return nil, Classify(fmt.Errorf("read type of datastore %s: %w", cfg.Name, err))
@@ -127,15 +133,11 @@ func (d *Datastore) search(ctx context.Context, dir, pattern string) ([]spec.Dat
 	if err != nil {
 		return nil, err
 	}
-	b, err := d.ds.Browser(ctx)
-	if err != nil {
-		return nil, Classify(fmt.Errorf("browse %s: %w", dir, err))
-	}
 	q := &types.HostDatastoreBrowserSearchSpec{
 		Details:      &types.FileQueryFlags{FileType: true, FileSize: true, Modification: true},
 		MatchPattern: []string{pattern},
 	}
-	t, err := b.SearchDatastore(ctx, d.Path(rel), q)
+	t, err := d.browser.SearchDatastore(ctx, d.Path(rel), q)
 	if err != nil {
 		return nil, Classify(fmt.Errorf("list %s: %w", dir, err))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
+	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/session"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -56,9 +57,11 @@ type Session struct {
 	done chan struct{} // closed when the keep-alive goroutine has ended
 
 	loginMu sync.Mutex // one login at a time; held across the login call
-	mu      sync.Mutex // guards logins and closed
+	mu      sync.Mutex // guards what follows
 	logins  int
 	closed  bool
+	idle    []*property.Collector // of tasks, without filters
+	wg      sync.WaitGroup        // of giving collectors back; none begins once closed
 }
 
 // ParseURL reads an SDK URL as a person writes it: without scheme it is https,
@@ -161,6 +164,7 @@ func (s *Session) Logout(ctx context.Context) error {
 	s.mu.Unlock()
 	close(s.stop)
 	<-s.done
+	s.wg.Wait()
 	_, err := methods.Logout(ctx, s.vim.Client, &types.Logout{This: *s.vim.ServiceContent.SessionManager})
 	s.vim.Client.CloseIdleConnections()
 	if err != nil && !errdefs.IsUnauthorized(Classify(err)) {

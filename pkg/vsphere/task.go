@@ -54,10 +54,10 @@ func (s *Session) waitTask(ctx context.Context, ref types.ManagedObjectReference
 		if ended(t.Info.State) {
 			return &t.Info, nil
 		}
-		err := s.watchOne(ctx, ref, "info.state", func(v types.AnyType) bool {
-			state, _ := v.(types.TaskInfoState)
-			return ended(state)
-		})
+		info, err := s.followTask(ctx, ref)
+		if err == nil && info != nil {
+			return info, nil
+		}
 		if err != nil && !lostCollector(err) {
 			return nil, fmt.Errorf("wait for task %s: %w", ref.Value, err)
 		}
@@ -68,18 +68,31 @@ func ended(s types.TaskInfoState) bool {
 	return s == types.TaskInfoStateSuccess || s == types.TaskInfoStateError
 }
 
-// watchOne follows one property of one object until done says true.
-func (s *Session) watchOne(ctx context.Context, ref types.ManagedObjectReference, prop string, done func(types.AnyType) bool) error {
-	pc, err := property.DefaultCollector(s.vim).Create(ctx)
+// followTask waits for a task's end. No info: it has ended, and must be read.
+func (s *Session) followTask(ctx context.Context, ref types.ManagedObjectReference) (info *types.TaskInfo, err error) {
+	pc, err := s.borrow(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer s.dropCollector(ctx, pc)
-	filter := new(property.WaitFilter).Add(ref, ref.Type, []string{prop})
+	filter := new(property.WaitFilter).Add(ref, ref.Type, []string{"info"})
 	filter.Spec.ReportMissingObjectsInResults = types.NewBool(true)
-	if _, err := pc.CreateFilter(ctx, filter.CreateFilter); err != nil {
-		return err
+	f, err := pc.CreateFilter(ctx, filter.CreateFilter)
+	if err != nil {
+		s.dropCollector(ctx, pc)
+		return nil, err
 	}
+	info, err = s.awaitEnd(ctx, pc, ref)
+	if err != nil {
+		s.dropCollector(ctx, pc)
+		return nil, err
+	}
+	s.giveBack(ctx, pc, f)
+	return info, nil
+}
+
+// awaitEnd reads updates until one shows that the task has ended. A server may
+// send info whole or by its parts.
+func (s *Session) awaitEnd(ctx context.Context, pc *property.Collector, ref types.ManagedObjectReference) (*types.TaskInfo, error) {
 	version := ""
 	for {
 		res, err := methods.WaitForUpdatesEx(ctx, s.vim, &types.WaitForUpdatesEx{
@@ -87,7 +100,7 @@ func (s *Session) watchOne(ctx context.Context, ref types.ManagedObjectReference
 			Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(maxWait)},
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		set := res.Returnval
 		if set == nil {
@@ -96,17 +109,71 @@ func (s *Session) watchOne(ctx context.Context, ref types.ManagedObjectReference
 		version = set.Version
 		for _, fs := range set.FilterSet {
 			for _, o := range fs.ObjectSet {
+				if o.Obj != ref {
+					continue
+				}
 				if o.Kind == types.ObjectUpdateKindLeave {
-					return Classify(fmt.Errorf("wait for %s: %w", ref.Value, notFound(ref)))
+					return nil, Classify(fmt.Errorf("wait for %s: %w", ref.Value, notFound(ref)))
 				}
 				for _, c := range o.ChangeSet {
-					if c.Name == prop && done(c.Val) {
-						return nil
+					switch v := c.Val.(type) {
+					case types.TaskInfo:
+						if ended(v.State) {
+							return &v, nil
+						}
+					case types.TaskInfoState:
+						if ended(v) {
+							return nil, nil
+						}
 					}
 				}
 			}
 		}
 	}
+}
+
+// idleCollectors is how many collectors are kept for the next task: to make and
+// end one are two calls, as many as a short task takes itself.
+const idleCollectors = 4
+
+// borrow gives a collector without filters.
+func (s *Session) borrow(ctx context.Context) (*property.Collector, error) {
+	s.mu.Lock()
+	if n := len(s.idle); n > 0 {
+		pc := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		s.mu.Unlock()
+		return pc, nil
+	}
+	s.mu.Unlock()
+	return property.DefaultCollector(s.vim).Create(ctx)
+}
+
+// giveBack keeps a collector whose filter is not needed any more. Nobody waits
+// for that but Logout.
+func (s *Session) giveBack(ctx context.Context, pc *property.Collector, f *property.Filter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return // it ends with the session
+	}
+	s.wg.Go(func() {
+		late, cancel := cleanup(ctx)
+		defer cancel()
+		if err := f.Destroy(late); err != nil {
+			_ = pc.Destroy(late)
+			return
+		}
+		s.mu.Lock()
+		if len(s.idle) < idleCollectors {
+			s.idle = append(s.idle, pc)
+			pc = nil
+		}
+		s.mu.Unlock()
+		if pc != nil {
+			_ = pc.Destroy(late)
+		}
+	})
 }
 
 // dropCollector ends a collector of this session. A server may go on with a

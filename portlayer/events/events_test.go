@@ -82,7 +82,7 @@ func (b *book) Refresh(_ context.Context, vm types.ManagedObjectReference) error
 	return b.note("refresh " + vm.Value)
 }
 func (b *book) Gone(vm types.ManagedObjectReference) { _ = b.note("gone " + vm.Value) }
-func (b *book) Concerns(vm types.ManagedObjectReference, isNew bool) bool {
+func (b *book) Concerns(vm types.ManagedObjectReference, _ string, isNew bool) bool {
 	return vm.Value != "foreign" || isNew
 }
 

@@ -28,9 +28,9 @@ type Containers interface {
 	Refresh(ctx context.Context, vm types.ManagedObjectReference) error
 	// Gone is told that a VM is not in the inventory any more.
 	Gone(vm types.ManagedObjectReference)
-	// Concerns tells whether a VM may be one of ours. isNew: it may have become
-	// one just now.
-	Concerns(vm types.ManagedObjectReference, isNew bool) bool
+	// Concerns tells whether what happens to a VM of that name may be news of
+	// one of ours. isNew: it may have become one just now.
+	Concerns(vm types.ManagedObjectReference, name string, isNew bool) bool
 }
 
 // Feed is vsphere.Session's Watch.
@@ -123,7 +123,7 @@ func (r *Reconciler) note(changes []vsphere.Change) {
 	r.mu.Lock()
 	for _, c := range changes {
 		if _, ok := r.changed[c.VM]; !ok {
-			if !c.Removed() && !r.cfg.Containers.Concerns(c.VM, isNew(c.Kind)) {
+			if !c.Removed() && !r.concerns(c) {
 				continue
 			}
 			r.order = append(r.order, c.VM)
@@ -132,6 +132,13 @@ func (r *Reconciler) note(changes []vsphere.Change) {
 	}
 	r.mu.Unlock()
 	r.signal()
+}
+
+func (r *Reconciler) concerns(c vsphere.Change) bool {
+	if c.Kind == "VmCreatedEvent" && r.cfg.Containers.Concerns(c.VM, c.Name, false) {
+		return false // known already: we made it, and know how
+	}
+	return r.cfg.Containers.Concerns(c.VM, c.Name, isNew(c.Kind))
 }
 
 // isNew tells the events after which a VM may have become one of ours.

@@ -38,6 +38,9 @@ type Controller struct {
 	gen uint64
 	// run is the current run, or the one to come.
 	run *run
+	// ready is what the VM was made with a moment ago: its first start need not
+	// look at it again.
+	ready *readiness
 	// wanted is the name that an Update under way gives it.
 	wanted string
 	// interrupt ends a start under way.
@@ -49,6 +52,12 @@ type Controller struct {
 	idle    chan struct{}
 	// waiting are clients that attached before the line was up.
 	waiting map[*attacher]struct{}
+}
+
+// readiness is a VM as we made it.
+type readiness struct {
+	line string // where its serial port dials
+	made time.Time
 }
 
 // run is one life of the process, from start to exit.

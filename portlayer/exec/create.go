@@ -17,6 +17,7 @@ import (
 type creation struct {
 	c    spec.Container
 	vm   types.VirtualMachineConfigSpec
+	line string
 	ref  types.ManagedObjectReference
 	undo undoStack
 }
@@ -87,6 +88,7 @@ func (m *Manager) created(ctl *Controller, cr *creation) spec.View {
 	m.bind(ctl, cr.ref)
 	ctl.mu.Lock()
 	ctl.spec, ctl.vm = cr.c, cr.ref
+	ctl.ready = &readiness{line: cr.line, made: m.cfg.Now()}
 	ctl.status.VMName = cr.vm.Name
 	ctl.gen++
 	_ = ctl.move(evCreated) // from creating this always goes
@@ -167,6 +169,7 @@ func (m *Manager) specStep(ctx context.Context, cr *creation) error {
 			return err
 		}
 	}
+	cr.line = env.Line
 	cr.vm, err = vmspec.Build(cr.c, env)
 	return err
 }

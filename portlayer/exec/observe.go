@@ -13,15 +13,26 @@ import (
 	"github.com/vic-engine/vic/pkg/vsphere"
 )
 
-// Concerns tells whether a VM may be one of ours, see events.Containers.
-func (m *Manager) Concerns(ref types.ManagedObjectReference, isNew bool) bool {
+// Concerns tells whether what happens to a VM may be news, see
+// events.Containers. What we are just making or removing is none: whoever is at
+// work says how it ends.
+func (m *Manager) Concerns(ref types.ManagedObjectReference, name string, isNew bool) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if _, ok := m.byVM[ref]; ok {
-		return true
+	if c := m.byVM[ref]; c != nil {
+		return !c.inOurHands()
+	}
+	if c := m.byID[name]; c != nil && c.inOurHands() { // a VM is made under its container's id
+		return false
 	}
 	_, foreign := m.foreign[ref]
 	return isNew && !foreign
+}
+
+func (c *Controller) inOurHands() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase == spec.PhaseCreating || c.phase == spec.PhaseRemoving
 }
 
 // Gone is told that a VM is not in the inventory any more.

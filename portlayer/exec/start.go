@@ -76,11 +76,12 @@ func (c *Controller) begun() {
 // boot turns the VM on and follows it until the process runs. On failure the VM
 // is off and the container has exited.
 func (m *Manager) boot(ctx context.Context, c *Controller, r *run) error {
-	if err := m.prepare(ctx, c); err != nil {
-		return m.notOn(ctx, c, r, err)
+	ready := m.isReady(c)
+	err := m.turnOn(ctx, c, ready)
+	if err != nil && ready && ctx.Err() == nil && !m.isOn(ctx, c) {
+		// Somebody touched it in that moment, perhaps: look at it after all.
+		err = m.turnOn(ctx, c, false)
 	}
-	c.touch()
-	err := m.cfg.VSphere.PowerOn(ctx, c.ref())
 	if err != nil && !m.isOn(ctx, c) {
 		return m.notOn(ctx, c, r, err)
 	}
@@ -101,6 +102,32 @@ func (m *Manager) boot(ctx context.Context, c *Controller, r *run) error {
 		return nil
 	}
 	return m.notUp(ctx, c, r, err)
+}
+
+// readyFor is how long a VM counts as it was made: the start of a `docker run`.
+const readyFor = 10 * time.Second
+
+// isReady tells, once, that the VM was made just now and needs no preparing.
+func (m *Manager) isReady(c *Controller) bool {
+	c.mu.Lock()
+	ready := c.ready
+	c.ready = nil
+	c.mu.Unlock()
+	if ready == nil || m.cfg.Now().Sub(ready.made) > readyFor {
+		return false
+	}
+	line, err := m.cfg.Line()
+	return err == nil && line == ready.line
+}
+
+func (m *Manager) turnOn(ctx context.Context, c *Controller, ready bool) error {
+	if !ready {
+		if err := m.prepare(ctx, c); err != nil {
+			return err
+		}
+	}
+	c.touch()
+	return m.cfg.VSphere.PowerOn(ctx, c.ref())
 }
 
 // touch makes what was read of the VM before old.
