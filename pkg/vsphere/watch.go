@@ -17,9 +17,8 @@ import (
 
 // pageSize is how many events one look at the feed can hold: a burst larger
 // than that between two looks is a gap, which is told apart and followed by a
-// resync, so the number need not be large. A server may send the whole page for
-// each event, which costs an emulated appliance 25 ms for 200 of them.
-const pageSize = 50
+// resync, so the number need not be large.
+const pageSize = 200
 
 // ErrGap ends a Watch that may have missed events: read everything again.
 var ErrGap = fmt.Errorf("more events at once than the feed holds: %w", errdefs.ErrUnavailable)
