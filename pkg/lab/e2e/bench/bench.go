@@ -69,12 +69,17 @@ func describe(ctx context.Context, out io.Writer) {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	version, _ := output(ctx, nil, "qemu-system-x86_64", "--version")
 	version, _, _ = strings.Cut(version, "\n")
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Fprintf(out, "load before: %s\n", strings.TrimSpace(string(load)))
 	fmt.Fprintf(out, "machine: %s, %d cores, Linux %s, %s, %s\n", cpu, runtime.NumCPU(), strings.TrimSpace(string(kernel)), version, runtime.Version())
 }
 
 // runTime pairs a bare boot to init with `docker run --rm busybox true`.
 func runTime(ctx context.Context, s *setup, o options, out io.Writer) error {
 	if _, err := s.docker(ctx, "run", "--rm", "busybox", "true"); err != nil { // brings the image
+		return err
+	}
+	if _, err := s.bareBoot(ctx); err != nil { // finds out which accelerator works
 		return err
 	}
 	var bare, full, ratio series

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -29,6 +30,7 @@ type setup struct {
 	vch      string // host:port
 	key      string // file of the SSH key for the appliance
 	hv       *qemu.Hypervisor
+	console  chan net.Conn // of the next bare boot
 }
 
 var dockerHost = regexp.MustCompile(`DOCKER_HOST=(\S+)`)
@@ -38,7 +40,7 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &setup{bin: o.bin, dir: dir, key: filepath.Join(dir, "key")}
+	s := &setup{bin: o.bin, dir: dir, key: filepath.Join(dir, "key"), console: make(chan net.Conn, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close(context.WithoutCancel(ctx)))
@@ -78,7 +80,7 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 	s.vch = m[1]
 	quiet := logrus.New()
 	quiet.SetLevel(logrus.ErrorLevel)
-	s.hv, err = qemu.New(qemu.Config{RunDir: filepath.Join(dir, "run"), ProbeISO: s.iso(), Log: logrus.NewEntry(quiet)})
+	s.hv, err = qemu.New(qemu.Config{RunDir: filepath.Join(dir, "run"), ProbeISO: s.iso(), Dial: s.dialConsole, Log: logrus.NewEntry(quiet)})
 	return s, err
 }
 
@@ -144,49 +146,65 @@ func freePort() string {
 	return l.Addr().String()
 }
 
+// consoleURI stands for the far end of a bare boot's console: us.
+const consoleURI = "tcp://bench:1"
+
+// dialConsole is the hypervisor's way to consoleURI.
+func (s *setup) dialConsole(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	s.console <- far
+	return near, nil
+}
+
 // bareBoot starts QEMU with the boot image and nothing else, on the lab's own
-// arguments, and measures from the process's start to the first word of init.
+// arguments, and measures from the process's start to the first word of /init on
+// the console.
 func (s *setup) bareBoot(ctx context.Context) (time.Duration, error) {
 	dir, err := os.MkdirTemp(s.dir, "bare")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	g := &listener{heard: make(chan struct{}, 1)}
 	start := time.Now()
 	vm, err := s.hv.Start(ctx, machine.Machine{ID: "bare", Name: "bare", UUID: uuid.NewString(), Dir: dir, CPUs: 1, MemoryMB: 256, CDROM: s.iso(),
-		Serials: []machine.Serial{{}, {}, {File: filepath.Join(dir, "console.log")}}}, g)
+		Serials: []machine.Serial{{}, {}, {URI: consoleURI}}}, mute{})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { vm.Kill(); <-vm.Done() }()
+	var console net.Conn
 	select {
-	case <-g.heard:
-		return time.Since(start), nil
-	case <-vm.Done():
-		return 0, fmt.Errorf("bare boot: off before init spoke: %v", vm.Err())
-	case <-time.After(2 * time.Minute):
-		return 0, errors.New("bare boot: init is not heard of after 2 minutes")
+	case console = <-s.console:
+		defer console.Close()
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-}
-
-// listener is a guest's other side that waits for its first question: init
-// is up and looks for its configuration.
-type listener struct{ heard chan struct{} }
-
-func (l *listener) InfoGet(string) (string, bool) {
-	select {
-	case l.heard <- struct{}{}:
-	default:
+	defer context.AfterFunc(ctx, func() { _ = console.Close() })()
+	if err := console.SetReadDeadline(start.Add(2 * time.Minute)); err != nil {
+		return 0, err
 	}
-	return "", false
+	lines := bufio.NewReader(console)
+	var said strings.Builder
+	for {
+		line, err := lines.ReadString('\n')
+		said.WriteString(line)
+		if strings.Contains(line, "vic: ") {
+			return time.Since(start), nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("bare boot: init is not heard of: %w; the console says:\n%s", err, said.String())
+		}
+	}
 }
-func (*listener) InfoSet(string, string) error { return nil }
-func (*listener) Tools(bool)                   {}
-func (*listener) Addresses([]machine.GuestNIC) {}
-func (*listener) Hostname(string)              {}
+
+// mute is a guest's other side that knows nothing.
+type mute struct{}
+
+func (mute) InfoGet(string) (string, bool) { return "", false }
+func (mute) InfoSet(string, string) error  { return nil }
+func (mute) Tools(bool)                    {}
+func (mute) Addresses([]machine.GuestNIC)  {}
+func (mute) Hostname(string)               {}
 
 // series are measurements, printed as median (min-max).
 type series []float64
