@@ -32,6 +32,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/lab/collector"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
 )
@@ -66,6 +67,7 @@ func newFixture(t *testing.T, esx bool) *fixture {
 	t.Cleanup(f.model.Remove)
 	f.model.Service.TLS = new(tls.Config)
 	f.model.Service.Listen = &url.URL{User: url.UserPassword("root", testPassword)}
+	collector.Install(f.model.Map())
 	f.srv = f.model.Service.NewServer()
 	t.Cleanup(f.srv.Close)
 	cfg := vsphere.Config{URL: f.srv.URL.String(), User: "root", Password: testPassword, Insecure: true}

@@ -17,6 +17,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vic-engine/vic/pkg/lab/collector"
 	"github.com/vic-engine/vic/pkg/lab/machine"
 )
 
@@ -100,6 +101,7 @@ func New(cfg Config) (*Lab, error) {
 	m.Handler = l.dispatch
 	m.Cookie = l.calls.cookie
 	m.AddHandler(&watcher{l: l})
+	collector.Install(m)
 	return l, nil
 }
 

@@ -17,6 +17,8 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vic-engine/vic/pkg/lab/collector"
 )
 
 // sim is a simulated server that wants user "root", password "pa ss/w@rd".
@@ -36,6 +38,7 @@ func newSim(t *testing.T, m *simulator.Model) *sim {
 	m.Service.Listen = &url.URL{User: url.UserPassword("root", password)}
 	m.Service.TLS = new(tls.Config)
 	m.Service.RegisterEndpoints = true
+	collector.Install(m.Map())
 	srv := m.Service.NewServer()
 	t.Cleanup(func() { srv.Close(); m.Remove() })
 	u := *srv.URL

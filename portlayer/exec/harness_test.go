@@ -20,6 +20,7 @@ import (
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
 	viclab "github.com/vic-engine/vic/pkg/lab"
+	"github.com/vic-engine/vic/pkg/lab/collector"
 	"github.com/vic-engine/vic/pkg/logframe"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
@@ -44,7 +45,7 @@ type lab struct {
 	own    *viclab.Lab // nil on the plain simulator
 }
 
-// newLab is govmomi's simulator as it is: quick to make.
+// newLab is govmomi's simulator almost as it is: quick to make.
 func newLab(t *testing.T, m *simulator.Model) *lab {
 	t.Helper()
 	m.Machine = 0
@@ -54,6 +55,7 @@ func newLab(t *testing.T, m *simulator.Model) *lab {
 	m.Service.TLS = new(tls.Config)
 	m.Service.Listen = &url.URL{User: url.UserPassword("root", "secret")}
 	m.Service.RegisterEndpoints = true
+	collector.Install(m.Map())
 	srv := m.Service.NewServer()
 	t.Cleanup(func() { srv.Close(); m.Remove() })
 	l := &lab{t: t, dsName: "LocalDS_0", group: "VM Network", guests: newGuests()}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/soap"
+
+	"github.com/vic-engine/vic/pkg/lab/collector"
 )
 
 // call is one run of the command line.
@@ -39,6 +41,7 @@ func host(t *testing.T) call {
 	t.Cleanup(m.Remove)
 	m.Service.TLS = new(tls.Config)
 	m.Service.Listen = &url.URL{User: url.UserPassword("root", "secret")}
+	collector.Install(m.Map())
 	s := m.Service.NewServer()
 	t.Cleanup(s.Close)
 	c, err := tls.Dial("tcp", s.URL.Host, &tls.Config{InsecureSkipVerify: true})

@@ -1,0 +1,151 @@
+package collector
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// signs are the parts of a task's info of which at least one is in every change
+// that the simulator and the lab make to a task after it began.
+var signs = []string{"info.state", "info.progress", "info.description"}
+
+const info = "info"
+
+// Collector lets the simulator's filters look for signs where a client asked
+// for a task's whole info, and puts the info in the signs' place in what the
+// client gets. Its zero value is useful: the simulator makes the collector of
+// each session so.
+type Collector struct {
+	simulator.PropertyCollector
+
+	mu    sync.Mutex // guards all below
+	asked map[types.ManagedObjectReference][]string
+}
+
+// Install makes every later session's collectors Collectors.
+func Install(m *simulator.Registry) {
+	c := &Collector{}
+	c.Self = m.Get(vim25.ServiceInstance).(*simulator.ServiceInstance).Content.PropertyCollector
+	m.Put(c)
+}
+
+// CreatePropertyCollector makes another Collector.
+func (c *Collector) CreatePropertyCollector(ctx *simulator.Context, _ *types.CreatePropertyCollector) soap.HasFault {
+	made := &Collector{}
+	made.Self.Type = "PropertyCollector" // by its Go type it would be a Collector
+	return &methods.CreatePropertyCollectorBody{Res: &types.CreatePropertyCollectorResponse{
+		Returnval: ctx.Session.Put(made).Reference()}}
+}
+
+// CreateFilter notes what a client asks of tasks when that is their whole info.
+func (c *Collector) CreateFilter(ctx *simulator.Context, req *types.CreateFilter) soap.HasFault {
+	paths := taskPaths(req.Spec.PropSet)
+	if !slices.Contains(paths, info) {
+		return c.PropertyCollector.CreateFilter(ctx, req)
+	}
+	own := *req
+	own.Spec.PropSet = withSigns(req.Spec.PropSet)
+	body := c.PropertyCollector.CreateFilter(ctx, &own)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked == nil {
+		c.asked = map[types.ManagedObjectReference][]string{}
+	}
+	for ref := range c.asked {
+		if ctx.Session.Get(ref) == nil {
+			delete(c.asked, ref) // filters end by themselves
+		}
+	}
+	c.asked[body.(*methods.CreateFilterBody).Res.Returnval] = paths
+	return body
+}
+
+// taskPaths are the properties of tasks that a filter is for.
+func taskPaths(set []types.PropertySpec) []string {
+	var out []string
+	for _, p := range set {
+		if p.Type != "Task" {
+			continue
+		}
+		if p.All != nil && *p.All {
+			return nil // changes are shown by their parts
+		}
+		out = append(out, p.PathSet...)
+	}
+	return out
+}
+
+// withSigns asks for the signs in place of a task's info. What else is asked
+// for of tasks comes first, as the simulator takes the first path that fits.
+func withSigns(set []types.PropertySpec) []types.PropertySpec {
+	set = slices.Clone(set)
+	for i, p := range set {
+		if p.Type != "Task" {
+			continue
+		}
+		paths := slices.DeleteFunc(slices.Clone(p.PathSet), func(s string) bool { return s == info })
+		if len(paths) < len(p.PathSet) {
+			paths = append(paths, signs...)
+		}
+		set[i].PathSet = paths
+	}
+	return set
+}
+
+// WaitForUpdatesEx waits as the simulator's does.
+func (c *Collector) WaitForUpdatesEx(ctx *simulator.Context, req *types.WaitForUpdatesEx) soap.HasFault {
+	res := c.PropertyCollector.WaitForUpdatesEx(ctx, req)
+	if body, ok := res.(*methods.WaitForUpdatesExBody); ok && body.Res != nil && body.Res.Returnval != nil {
+		c.restore(ctx, body.Res.Returnval)
+	}
+	return res
+}
+
+// WaitForUpdates likewise.
+func (c *Collector) WaitForUpdates(ctx *simulator.Context, req *types.WaitForUpdates) soap.HasFault {
+	res := c.PropertyCollector.WaitForUpdates(ctx, req)
+	if body, ok := res.(*methods.WaitForUpdatesBody); ok && body.Res != nil {
+		c.restore(ctx, &body.Res.Returnval)
+	}
+	return res
+}
+
+// restore puts whole infos where a filter found signs.
+func (c *Collector) restore(ctx *simulator.Context, set *types.UpdateSet) {
+	for _, f := range set.FilterSet {
+		c.mu.Lock()
+		paths := c.asked[f.Filter]
+		c.mu.Unlock()
+		if paths == nil {
+			continue
+		}
+		for i, o := range f.ObjectSet {
+			if o.Obj.Type == "Task" && o.Kind != types.ObjectUpdateKindLeave {
+				f.ObjectSet[i].ChangeSet = whole(ctx, o, paths)
+			}
+		}
+	}
+}
+
+// whole is an update's changes with the task's info in place of what the client
+// did not ask for. Of a task that is gone, the parts are all there is.
+func whole(ctx *simulator.Context, o types.ObjectUpdate, paths []string) []types.PropertyChange {
+	t, ok := ctx.Map.Get(o.Obj).(*simulator.Task)
+	if !ok {
+		return o.ChangeSet
+	}
+	if !slices.ContainsFunc(o.ChangeSet, func(p types.PropertyChange) bool { return slices.Contains(signs, p.Name) }) {
+		return o.ChangeSet
+	}
+	out := slices.DeleteFunc(slices.Clone(o.ChangeSet), func(p types.PropertyChange) bool { return !slices.Contains(paths, p.Name) })
+	ctx.WithLock(t, func() {
+		out = append(out, types.PropertyChange{Name: info, Op: types.PropertyChangeOpAssign, Val: t.Info})
+	})
+	return out
+}

@@ -1,0 +1,13 @@
+// Package collector is a property collector for govmomi's simulator that reads
+// a task only while the task is locked.
+//
+// The simulator's own answers a client which waits for a task's whole "info"
+// by reading the task when a part of it, "info.state", has changed. It does so
+// without the task's lock, while the task's goroutine may be writing: the race
+// detector sees it, and a client can get a state of one moment with the result
+// of another.
+//
+// What it must not do: show clients anything but what the simulator would.
+//
+// Start reading at Collector.
+package collector
