@@ -1,14 +1,17 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -66,6 +69,26 @@ func (l *Lab) room(ds *simulator.Datastore, need int64) types.BaseMethodFault {
 		return &types.NoDiskSpace{Datastore: ds.Name}
 	}
 	return nil
+}
+
+// holdDatastores locks every datastore on behalf of c and returns what unlocks
+// them. Whenever the simulator looks for a file, it copies the whole datastore
+// without its lock, while others measure it or add a VM to it: who lets the
+// simulator do so holds this. It is taken after the lock of the object that the
+// work is on, and no other is waited for by who has it but those of new VMs, of
+// hosts and of pools, whose holders want no datastore.
+func (l *Lab) holdDatastores(c *simulator.Context) (free func()) {
+	all := c.Map.AllReference("Datastore")
+	slices.SortFunc(all, func(a, b mo.Reference) int { return cmp.Compare(a.Reference().Value, b.Reference().Value) })
+	var held []func()
+	for _, ds := range all {
+		held = append(held, c.Map.AcquireLock(c, ds.Reference()))
+	}
+	return func() {
+		for _, unlock := range held {
+			unlock()
+		}
+	}
 }
 
 // measure updates what a datastore says of its space.

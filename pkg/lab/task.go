@@ -95,10 +95,15 @@ func (l *Lab) waitInner(c *simulator.Context, body soap.HasFault) types.TaskInfo
 }
 
 // inner calls a task method of the simulator's on an object, locked as by a
-// client's call, and gives the task's outcome.
+// client's call, and gives the task's outcome. c is the task's too.
 func (l *Lab) inner(c *simulator.Context, obj mo.Reference, call func() soap.HasFault) (types.AnyType, types.BaseMethodFault) {
 	var body soap.HasFault
-	locked(c, obj, func() { body = call() })
+	free := func() {}
+	defer func() { free() }()
+	locked(c, obj, func() {
+		free = l.holdDatastores(c)
+		body = call()
+	})
 	info := l.waitInner(c, body)
 	if info.Error != nil {
 		return nil, info.Error.Fault

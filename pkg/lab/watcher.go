@@ -35,6 +35,9 @@ func (w *watcher) PutObject(_ *simulator.Context, obj mo.Reference) {
 	}
 	run, ref, id := t.Execute, *t.Info.Entity, t.Info.DescriptionId
 	t.Execute = func(t *simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		if ref.Type == "HostDatastoreBrowser" {
+			defer w.l.holdDatastores(w.l.context(nil))()
+		}
 		res, fault := w.l.shielded(ref, id, func() (types.AnyType, types.BaseMethodFault) { return run(t) })
 		if _, panicked := fault.(*types.SystemError); panicked && id == "Folder.createVm" {
 			w.l.dropHalfMade(ref)
