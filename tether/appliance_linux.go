@@ -52,6 +52,7 @@ func bootAppliance(ctx context.Context, a *Appliance) error {
 		cancel()
 	})
 	err := run(ctx, a, applianceSteps(), a.log)
+	a.settle()
 	switch {
 	case err == nil:
 		a.log.Info("appliance is up")

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -51,9 +52,23 @@ func (p *powerRequest) ask(reboot bool) {
 	})
 }
 
+// bootMemory bounds what a boot may leave lying around, in bytes. It takes about
+// 10 MiB, and to collect that is work that a start waits for; see settle.
+const bootMemory = 32 << 20
+
+// settle is for when nobody waits for this guest any more: garbage is collected
+// from now on.
+func (vm *VM) settle() {
+	debug.SetGCPercent(100)
+	debug.SetMemoryLimit(math.MaxInt64)
+	debug.FreeOSMemory()
+}
+
 // Boot is the whole life of PID 1. It returns only when the VM could not be
 // powered off.
 func Boot(ctx context.Context) error {
+	debug.SetMemoryLimit(bootMemory)
+	debug.SetGCPercent(-1)
 	vm := &VM{log: newLog(os.Stderr, true), end: powerRequest{asked: make(chan struct{})}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -110,8 +125,8 @@ func (vm *VM) goes(fn func()) {
 	})
 }
 
-// consoleLevel shows our Info and what the kernel finds notable, see kernelLevel.
-const consoleLevel = 6
+// consoleLevel shows our Info and the kernel's warnings, see kernelLevel.
+const consoleLevel = 5
 
 func (vm *VM) kernelFilesystems(context.Context) error {
 	if err := system.MountAll(system.Pseudo()); err != nil {
@@ -126,6 +141,7 @@ func (vm *VM) kernelFilesystems(context.Context) error {
 	if err := system.SetConsoleLevel(consoleLevel); err != nil {
 		return err
 	}
+	vm.log.Info("init")
 	return system.IgnoreCtrlAltDel()
 }
 

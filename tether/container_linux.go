@@ -280,6 +280,7 @@ func (c *Container) startTools(ctx context.Context) error {
 		case <-ctx.Done():
 			return
 		}
+		c.settle()
 		_ = c.rpc.Set(guestinfo.KeyTetherState, "") // what a failed boot before left
 		c.runTools(ctx, "a soft power-off will not reach this guest")
 	})

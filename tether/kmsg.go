@@ -53,19 +53,18 @@ func (kmsgFormat) Format(e *logrus.Entry) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// kernelLevel is the syslog severity (RFC 5424) of a log level. Ours begin one
-// above the kernel's own: what drivers tell of themselves is no news, and each
-// byte on the console takes about 10 µs of a boot.
+// kernelLevel is the syslog severity (RFC 5424) of a log level. Our Info is as
+// loud as a warning of the kernel's, which is what the console shows: what
+// drivers tell of themselves is no news there (dmesg has it), and each byte on
+// the console takes about 10 µs of a boot.
 func kernelLevel(l logrus.Level) int {
 	switch l {
 	case logrus.PanicLevel, logrus.FatalLevel:
 		return 2
 	case logrus.ErrorLevel:
 		return 3
-	case logrus.WarnLevel:
+	case logrus.WarnLevel, logrus.InfoLevel:
 		return 4
-	case logrus.InfoLevel:
-		return 5
 	}
 	return 7
 }

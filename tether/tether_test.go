@@ -34,7 +34,7 @@ func TestRunTakesStepsInOrder(t *testing.T) {
 	if s := strings.Join(did, " "); s != "one soft two" {
 		t.Errorf("did %s", s)
 	}
-	for _, want := range []string{"<5>vic: done step=one took=", "<4>vic: step failed, going on error=broken step=soft"} {
+	for _, want := range []string{"<4>vic: steps done step=\"one ", "<4>vic: step failed, going on error=broken step=soft"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in the log:\n%s", want, out.String())
 		}
