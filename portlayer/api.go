@@ -91,6 +91,15 @@ func (p *PortLayer) Containers() []spec.View {
 	return m.Containers()
 }
 
+// Snapshots are Containers without a copy.
+func (p *PortLayer) Snapshots() []*spec.View {
+	m, err := p.manage()
+	if err != nil {
+		return nil
+	}
+	return m.Snapshots()
+}
+
 // Update changes what may change without a new VM.
 func (p *PortLayer) Update(ctx context.Context, id string, change func(*spec.Container) error) error {
 	m, err := p.manage()

@@ -26,7 +26,7 @@ type Controller struct {
 
 	gone chan struct{} // closed when the container is no more
 
-	mu    sync.Mutex // guards all below; short: never held across a call
+	mu    stateLock // guards all below; short: never held across a call
 	phase spec.Phase
 	// spec is replaced as a whole and never changed in place, so that a View
 	// may share its maps.
@@ -53,6 +53,24 @@ type Controller struct {
 	// waiting are clients that attached before the line was up.
 	waiting map[*attacher]struct{}
 }
+
+// stateLock guards a controller's state and knows whether a view of it is still
+// true: Lock is for whoever may change the state, and drops the view; Look is for
+// who only reads. So a Lock that need not be one costs a little time, and no
+// change can be forgotten.
+type stateLock struct {
+	mu   sync.Mutex
+	seen *spec.View // nil when the state may have changed since; never changed itself
+}
+
+func (l *stateLock) Lock() {
+	l.mu.Lock()
+	l.seen = nil
+}
+
+func (l *stateLock) Look() { l.mu.Lock() }
+
+func (l *stateLock) Unlock() { l.mu.Unlock() }
 
 // readiness is a VM as we made it.
 type readiness struct {
@@ -126,7 +144,7 @@ func hold(ctx context.Context, lock chan struct{}) error {
 func letGo(lock chan struct{}) { <-lock }
 
 func (c *Controller) ref() types.ManagedObjectReference {
-	c.mu.Lock()
+	c.mu.Look()
 	defer c.mu.Unlock()
 	return c.vm
 }
@@ -141,9 +159,19 @@ func (c *Controller) view() spec.View {
 
 // listed gives the view of a container that exists for others.
 func (c *Controller) listed() (spec.View, bool) {
-	c.mu.Lock()
+	v, listed := c.snapshot()
+	return *v, listed
+}
+
+// snapshot is listed without a copy: the same pointer until something changes.
+func (c *Controller) snapshot() (*spec.View, bool) {
+	c.mu.Look()
 	defer c.mu.Unlock()
-	return c.view(), c.phase != spec.PhaseCreating && c.phase != phaseGone
+	if c.mu.seen == nil {
+		v := c.view()
+		c.mu.seen = &v
+	}
+	return c.mu.seen, c.phase != spec.PhaseCreating && c.phase != phaseGone
 }
 
 // publish is called with mu held, so that events are in the order of changes.

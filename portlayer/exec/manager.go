@@ -1,10 +1,11 @@
 package exec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,24 +89,31 @@ func (m *Manager) Container(id string) (spec.View, error) {
 
 // Containers gives all containers, newest first.
 func (m *Manager) Containers() []spec.View {
+	all := m.Snapshots()
+	out := make([]spec.View, 0, len(all))
+	for _, v := range all {
+		out = append(out, *v)
+	}
+	return out
+}
+
+// Snapshots is Containers without a copy: nobody may change them, and a
+// container's pointer stays the same as long as nothing about it changes.
+func (m *Manager) Snapshots() []*spec.View {
 	m.mu.RLock()
 	all := make([]*Controller, 0, len(m.byID))
 	for _, c := range m.byID {
 		all = append(all, c)
 	}
 	m.mu.RUnlock()
-	out := make([]spec.View, 0, len(all))
+	out := make([]*spec.View, 0, len(all))
 	for _, c := range all {
-		if v, listed := c.listed(); listed {
+		if v, listed := c.snapshot(); listed {
 			out = append(out, v)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool {
-		a, b := out[i].Container, out[j].Container
-		if !a.Created.Equal(b.Created) {
-			return a.Created.After(b.Created)
-		}
-		return a.ID < b.ID
+	slices.SortFunc(out, func(a, b *spec.View) int {
+		return cmp.Or(b.Container.Created.Compare(a.Container.Created), cmp.Compare(a.Container.ID, b.Container.ID))
 	})
 	return out
 }

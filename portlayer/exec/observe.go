@@ -30,7 +30,7 @@ func (m *Manager) Concerns(ref types.ManagedObjectReference, name string, isNew 
 }
 
 func (c *Controller) inOurHands() bool {
-	c.mu.Lock()
+	c.mu.Look()
 	defer c.mu.Unlock()
 	return c.phase == spec.PhaseCreating || c.phase == spec.PhaseRemoving
 }
@@ -87,7 +87,7 @@ func (m *Manager) generations() map[string]uint64 {
 	defer m.mu.RUnlock()
 	out := make(map[string]uint64, len(m.byID))
 	for id, c := range m.byID {
-		c.mu.Lock()
+		c.mu.Look()
 		out[id] = c.gen
 		c.mu.Unlock()
 	}

@@ -173,42 +173,6 @@ func (b containerBackend) ContainerInspect(_ context.Context, name string, o bac
 	return out, nil
 }
 
-func (b containerBackend) Containers(_ context.Context, o *container.ListOptions) ([]*container.Summary, error) {
-	f := engineFilters(o.Filters)
-	// The query parameters of old clients.
-	if o.Before != "" {
-		f["before"] = append(f["before"], o.Before)
-	}
-	if o.Since != "" {
-		f["since"] = append(f["since"], o.Since)
-	}
-	list, err := b.e.List(engine.ListOptions{All: o.All, Limit: o.Limit, Filters: f})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*container.Summary, 0, len(list))
-	for _, i := range list {
-		s, err := summary(i)
-		if err != nil {
-			return nil, err
-		}
-		if o.Size {
-			s.SizeRw, s.SizeRootFs = b.sizes(i)
-		}
-		out = append(out, s)
-	}
-	return out, nil
-}
-
-// sizes gives the size of a container's own disk and of all that it sees. The
-// first is not known without asking the guest, so it is 0.
-func (b containerBackend) sizes(i engine.Info) (rw, root int64) {
-	if img, err := b.e.ImageInspect(i.Container.ImageID); err == nil {
-		root = img.Size
-	}
-	return 0, root
-}
-
 // What follows is not there yet; each says what is missing.
 
 func (b containerBackend) CreateImageFromContainer(context.Context, string, *backend.CreateImageConfig) (string, error) {
@@ -254,4 +218,9 @@ func (b containerBackend) ContainerTop(string, string) (*container.TopResponse, 
 // ContainerLogs is not used: the route is ours, see logs.go.
 func (b containerBackend) ContainerLogs(context.Context, string, *container.LogsOptions) (<-chan *backend.LogMessage, bool, error) {
 	return nil, false, errors.New("logs are served by our own route")
+}
+
+// Containers is not used: the route is ours, see list.go.
+func (b containerBackend) Containers(context.Context, *container.ListOptions) ([]*container.Summary, error) {
+	return nil, errors.New("lists are served by our own route")
 }

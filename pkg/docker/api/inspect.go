@@ -150,7 +150,7 @@ func derivedID(kind, of string) string {
 	return hex.EncodeToString(h[:])
 }
 
-func summary(i engine.Info) (*container.Summary, error) {
+func summary(i engine.Info) *container.Summary {
 	c := i.Container
 	labels := c.Labels
 	if labels == nil {
@@ -166,7 +166,7 @@ func summary(i engine.Info) (*container.Summary, error) {
 		s.HostConfig.NetworkMode = defaultMode(c)
 	}
 	s.HostConfig.Annotations = i.Host.Annotations
-	return s, nil
+	return s
 }
 
 // ports shows the exposed ports of a running container.

@@ -18,6 +18,7 @@ import (
 
 func (s *server) containerRoutes() []route {
 	return []route{
+		{http.MethodGet, "/containers/json", s.listContainers},
 		{http.MethodGet, "/containers/{name:.*}/logs", s.getLogs},
 		{http.MethodGet, "/containers/{name:.*}/attach/ws", notSupported("attach over a websocket: use the hijacked connection")},
 	}

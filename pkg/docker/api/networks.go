@@ -133,7 +133,7 @@ func (s *server) endpointsOn(name string) map[string]network.EndpointResource {
 		return out // the filter is our own
 	}
 	for _, i := range list {
-		ep := networks(i)[name]
+		ep := networks(*i)[name]
 		if ep == nil {
 			continue
 		}

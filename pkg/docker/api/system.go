@@ -169,7 +169,7 @@ func (b systemBackend) SystemDiskUsage(ctx context.Context, o backend.DiskUsageO
 		out.Images = u
 	}
 	if o.Containers {
-		list, err := containerBackend(b).Containers(ctx, &container.ListOptions{All: true, Size: true})
+		list, err := b.summaries(engine.ListOptions{All: true}, true, true)
 		if err != nil {
 			return nil, err
 		}

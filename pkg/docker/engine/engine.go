@@ -67,6 +67,7 @@ type Engine struct {
 	tracked  map[string]*tracked    // by container id, what is not in the View
 	waiters  map[string][]*waiter   // by container id
 	stored   map[string]storedEntry // decoded annotations by container id
+	rowsByID map[string]*row        // what lists showed last, by container id
 	execs    map[string]*execution
 	pruning  bool
 }
@@ -121,6 +122,7 @@ func New(cfg Config) (*Engine, error) {
 		tracked:  map[string]*tracked{},
 		waiters:  map[string][]*waiter{},
 		stored:   map[string]storedEntry{},
+		rowsByID: map[string]*row{},
 		execs:    map[string]*execution{},
 	}, nil
 }

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vic-engine/vic/pkg/spec"
 )
@@ -26,18 +28,65 @@ var (
 	healthWords = []string{"none", "starting", "healthy", "unhealthy"}
 )
 
-// List gives containers, newest first, as ps shows them.
-func (e *Engine) List(o ListOptions) ([]Info, error) {
-	views := e.pl.Containers()
+// List gives containers, newest first, as ps shows them; without their execs.
+// What it gives is shared and must not be changed.
+func (e *Engine) List(o ListOptions) ([]*Info, error) {
+	rows, err := e.rows(o)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Info, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, &r.Info)
+	}
+	return out, nil
+}
+
+// ListEncoded is List with each container in the caller's form, which is kept as
+// long as nothing in its Info changes. So there can be one form only: encode must
+// be a pure function, the same in all calls. The bytes must not be changed.
+func (e *Engine) ListEncoded(o ListOptions, encode func(*Info) ([]byte, error)) ([][]byte, error) {
+	rows, err := e.rows(o)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]byte, 0, len(rows))
+	for _, r := range rows {
+		r.once.Do(func() { r.encoded, r.err = encode(&r.Info) })
+		if r.err != nil {
+			return nil, r.err
+		}
+		out = append(out, r.encoded)
+	}
+	return out, nil
+}
+
+// row is one container in a list. What it says never changes: when it is not
+// true any more there is another row.
+type row struct {
+	Info
+	of         *spec.View // what Info was made of
+	restarting bool
+	name       string // the image's as given, before it meant another image
+
+	once    sync.Once // guards what follows
+	encoded []byte
+	err     error
+}
+
+// rows gives the containers that the options select.
+func (e *Engine) rows(o ListOptions) ([]*row, error) {
+	views := e.pl.Snapshots()
 	f, err := e.listFilter(o, views)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(views, func(a, b spec.View) int { return b.Container.Created.Compare(a.Container.Created) })
-	out := []Info{}
+	kept := e.keptRows(views)
+	out, fresh := []*row{}, []*row{}
 	skipping := f.before != ""
 	named := map[string]string{} // what image names mean now
-	for _, v := range views {
+	now := e.clock.Now()
+	for n, v := range views {
 		if v.Status.Phase == spec.PhaseCreating {
 			continue
 		}
@@ -49,29 +98,95 @@ func (e *Engine) List(o ListOptions) ([]Info, error) {
 		if id == f.since {
 			break
 		}
-		i := e.info(v)
-		if !i.State.Running && !f.all && o.Limit <= 0 {
+		r := kept[n].row
+		if r == nil || r.of != v || r.restarting != kept[n].restarting {
+			r = e.newRow(v, kept[n].restarting)
+		}
+		if !r.State.Running && !f.all && o.Limit <= 0 {
 			continue
 		}
-		if !f.selects(&i) {
+		if !f.selects(&r.Info) {
 			continue
 		}
-		now, asked := named[i.ImageName]
-		if !asked {
-			if img, err := e.images.Resolve(i.ImageName); err == nil {
-				now = img.ID
-			}
-			named[i.ImageName] = now
+		r = r.at(r.State.Text(now), e.imageName(r, named))
+		if r != kept[n].row {
+			fresh = append(fresh, r)
 		}
-		if now != v.Container.ImageID && v.Container.ImageID != "" {
-			i.ImageName = v.Container.ImageID
-		}
-		out = append(out, i)
+		out = append(out, r)
 		if o.Limit > 0 && len(out) == o.Limit {
 			break
 		}
 	}
+	e.keepRows(fresh, views)
 	return out, nil
+}
+
+func (e *Engine) newRow(v *spec.View, restarting bool) *row {
+	i := e.describe(*v, restarting)
+	return &row{Info: i, of: v, restarting: restarting, name: i.ImageName}
+}
+
+// at is the row with what may change though the container does not: the text
+// that tells the time, and the image's name.
+func (r *row) at(text, image string) *row {
+	if text == r.StatusText && image == r.ImageName {
+		return r
+	}
+	n := &row{Info: r.Info, of: r.of, restarting: r.restarting, name: r.name}
+	n.StatusText, n.ImageName = text, image
+	return n
+}
+
+// imageName is the IMAGE column of ps. named keeps what names mean for one list.
+func (e *Engine) imageName(r *row, named map[string]string) string {
+	id, asked := named[r.name]
+	if !asked {
+		if img, err := e.images.Resolve(r.name); err == nil {
+			id = img.ID
+		}
+		named[r.name] = id
+	}
+	if id != r.Container.ImageID && r.Container.ImageID != "" {
+		return r.Container.ImageID
+	}
+	return r.name
+}
+
+// keptRow is what is known of a container when a list begins.
+type keptRow struct {
+	row        *row // nil: none
+	restarting bool
+}
+
+func (e *Engine) keptRows(views []*spec.View) []keptRow {
+	out := make([]keptRow, len(views))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for n, v := range views {
+		id := v.Container.ID
+		t := e.tracked[id]
+		out[n] = keptRow{e.rowsByID[id], t != nil && t.restarting}
+	}
+	return out
+}
+
+// keepRows keeps rows for the next list, and drops those of containers that are
+// gone. A list that is older than another may put back what it saw: the next
+// one sees that it is old.
+func (e *Engine) keepRows(fresh []*row, views []*spec.View) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range fresh {
+		e.rowsByID[r.Container.ID] = r
+	}
+	if len(e.rowsByID) <= len(views) {
+		return
+	}
+	there := make(map[string]bool, len(views))
+	for _, v := range views {
+		there[v.Container.ID] = true
+	}
+	maps.DeleteFunc(e.rowsByID, func(id string, _ *row) bool { return !there[id] })
 }
 
 // listFilter is a checked ListOptions.
@@ -85,7 +200,7 @@ type listFilter struct {
 	publish, ports map[string]bool // "80/tcp"
 }
 
-func (e *Engine) listFilter(o ListOptions, views []spec.View) (*listFilter, error) {
+func (e *Engine) listFilter(o ListOptions, views []*spec.View) (*listFilter, error) {
 	f := &listFilter{Filters: o.Filters, all: o.All || o.Filters.has("status")}
 	if err := f.check(listFilters...); err != nil {
 		return nil, err
@@ -139,7 +254,7 @@ func (e *Engine) listFilter(o ListOptions, views []spec.View) (*listFilter, erro
 }
 
 // pivot resolves the last before or since value by id, name or prefix.
-func pivot(values []string, views []spec.View) (string, error) {
+func pivot(values []string, views []*spec.View) (string, error) {
 	if len(values) == 0 {
 		return "", nil
 	}

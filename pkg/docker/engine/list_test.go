@@ -1,10 +1,16 @@
 package engine_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
+	"github.com/vic-engine/vic/pkg/docker/engine/enginetest"
+	"github.com/vic-engine/vic/pkg/spec"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -91,4 +97,146 @@ func FuzzListFilters(f *testing.F) {
 			t.Fatalf("%s=%q: %v", key, value, err)
 		}
 	})
+}
+
+// later is the harness's clock, some time on.
+type later struct {
+	engine.Clock
+	by time.Duration
+}
+
+func (l *later) Now() time.Time { return l.Clock.Now().Add(l.by) }
+
+// shown is what a list says of the containers, each made anew or kept. made
+// counts what was made anew.
+func (h *harness) shown(o engine.ListOptions, made *int) string {
+	h.Helper()
+	list, err := h.e.ListEncoded(o, func(i *engine.Info) ([]byte, error) {
+		*made++
+		return []byte(strings.Join([]string{i.Container.Name, i.ImageName, i.State.Status, i.StatusText}, ", ")), nil
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	var out []string
+	for _, b := range list {
+		out = append(out, string(b))
+	}
+	return strings.Join(out, "\n")
+}
+
+// What a list keeps of a container must not outlive any change that shows.
+func TestListKeepsNothingStale(t *testing.T) {
+	clock := &later{Clock: &hurry{}}
+	h := start(t, nil, func(c *engine.Config) { c.Clock = clock })
+	if _, _, _, err := h.e.Pull(h.ctx, mustRef(t, "web:1"), pullNothing); err != nil {
+		t.Fatal(err)
+	}
+	busybox, err := h.images.Resolve("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.create("other", `{"Image":"busybox","Labels":{"app":"b"}}`)
+	id := h.create("one", `{"Image":"busybox","Cmd":["sleep","1h"],"Labels":{"app":"a"}}`)
+	only := func(label string) engine.ListOptions {
+		return engine.ListOptions{All: true, Filters: engine.Filters{"label": {"app=" + label}}}
+	}
+	for _, c := range []struct {
+		what   string
+		change func() error
+		label  string
+		want   string
+	}{
+		{"created", func() error { return nil }, "a", "one, busybox, created, Created"},
+		{"the other", func() error { return nil }, "b", "other, busybox, created, Created"},
+		{"renamed", func() error { return h.e.Rename(h.ctx, id, "two") }, "a", "two, busybox, created, Created"},
+		{"started", func() error { return h.e.Start(h.ctx, id) }, "a", "two, busybox, running, Up Less than a second"},
+		{"a moment later", func() error { clock.by = 5*time.Second + time.Second/2; return nil }, "a", "two, busybox, running, Up 5 seconds"},
+		{"later", func() error { clock.by = 5*time.Minute + time.Second/2; return nil }, "a", "two, busybox, running, Up 5 minutes"},
+		{"name moved", func() error { return h.images.Tag(h.ctx, "web:1", "busybox:latest") }, "a", "two, " + busybox.ID + ", running, Up 5 minutes"},
+		{"name moved, the other", func() error { return nil }, "b", "other, " + busybox.ID + ", created, Created"},
+		{"name moved back", func() error { return h.images.Tag(h.ctx, busybox.ID, "busybox:latest") }, "a", "two, busybox, running, Up 5 minutes"},
+		{"name gone", func() error { return h.images.Untag(h.ctx, "busybox:latest") }, "a", "two, " + busybox.ID + ", running, Up 5 minutes"},
+		{"name back", func() error { return h.images.Tag(h.ctx, busybox.ID, "busybox:latest") }, "a", "two, busybox, running, Up 5 minutes"},
+		{"stopped", func() error { return h.e.Stop(h.ctx, id, engine.StopOptions{Signal: "SIGKILL"}) }, "a", "two, busybox, exited, Exited (137) 5 minutes ago"},
+		{"labels changed", func() error {
+			return h.f.Update(h.ctx, id, func(c *spec.Container) error { c.Labels["app"] = "c"; return nil })
+		}, "c", "two, busybox, exited, Exited (137) 5 minutes ago"},
+		{"labels changed, old ones", func() error { return nil }, "a", ""},
+		{"removed", func() error { return h.e.Remove(h.ctx, id, engine.RemoveOptions{}) }, "c", ""},
+	} {
+		if err := c.change(); err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		made := 0
+		if d := cmp.Diff(c.want, h.shown(only(c.label), &made)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", c.what, d)
+		}
+		if h.shown(only(c.label), &made); made > 1 {
+			t.Errorf("%s: made %d times, though nothing changed after the first", c.what, made)
+		}
+	}
+}
+
+// noUpdate is a port layer that can change no container.
+type noUpdate struct{ *enginetest.Fake }
+
+func (noUpdate) Update(context.Context, string, func(*spec.Container) error) error {
+	return errdefs.ErrInternal
+}
+
+// pauses is a clock whose waits are over when its channel says so.
+type pauses struct {
+	hurry
+	over chan time.Time
+}
+
+func (p *pauses) After(time.Duration) <-chan time.Time { return p.over }
+
+// That a container waits for its next start is known to the engine only: the
+// port layer's view of it is the same before and after.
+func TestListSeesRestarts(t *testing.T) {
+	clock := &pauses{over: make(chan time.Time)}
+	f := enginetest.New()
+	h := start(t, f, func(c *engine.Config) { c.Clock, c.PortLayer = clock, noUpdate{f} })
+	h.run("again", `"Cmd":["false"],"HostConfig":{"RestartPolicy":{"Name":"always"}}`)
+	made := 0
+	shows := func(want string) func() bool {
+		return func() bool {
+			return strings.HasPrefix(h.shown(engine.ListOptions{All: true}, &made), "again, busybox, "+want)
+		}
+	}
+	h.until("it waits for its restart", shows("restarting, Restarting (1)"))
+	clock.over <- time.Time{} // the count of restarts cannot be kept: it is given up
+	h.until("it is given up", shows("exited, Exited (1)"))
+}
+
+// Lists that are made at the same time share what they keep.
+func TestListWhileItChanges(t *testing.T) {
+	h := start(t, nil)
+	ids := []string{h.create("aa", `{"Image":"busybox"}`), h.create("bb", `{"Image":"busybox"}`)}
+	var g sync.WaitGroup
+	for range 4 {
+		g.Go(func() {
+			for range 50 {
+				made := 0
+				if n := strings.Count(h.shown(engine.ListOptions{All: true}, &made), "\n"); n != 1 {
+					t.Errorf("%d containers", n+1)
+				}
+			}
+		})
+	}
+	for n := range 50 {
+		for k, id := range ids {
+			if err := h.e.Rename(h.ctx, id, fmt.Sprintf("n%d-%d", k, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	g.Wait()
+	made := 0
+	want := "n1-49, busybox, created, Created\nn0-49, busybox, created, Created"
+	if d := cmp.Diff(want, h.shown(engine.ListOptions{All: true}, &made)); d != "" {
+		t.Errorf("at last (-want +got):\n%s", d)
+	}
 }

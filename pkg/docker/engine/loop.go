@@ -157,6 +157,7 @@ func (e *Engine) forget(v spec.View) {
 	}
 	delete(e.tracked, id)
 	delete(e.stored, id)
+	delete(e.rowsByID, id)
 	for k, x := range e.execs {
 		if x.container == id {
 			delete(e.execs, k)

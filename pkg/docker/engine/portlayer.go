@@ -40,6 +40,10 @@ type PortLayer interface {
 	// newest first.
 	Container(id string) (spec.View, error)
 	Containers() []spec.View
+	// Snapshots are Containers without a copy: nobody may change them, and a
+	// container's pointer stays the same as long as nothing about it changes.
+	// Another pointer need not mean a change.
+	Snapshots() []*spec.View
 	// Update changes what may change without a new VM (name, labels, restart
 	// counts, annotations) in one reconfigure. The closure may run twice.
 	Update(ctx context.Context, id string, change func(*spec.Container) error) error

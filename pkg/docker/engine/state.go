@@ -96,7 +96,6 @@ type Info struct {
 }
 
 func (e *Engine) info(v spec.View) Info {
-	s := e.storedOf(v)
 	e.mu.Lock()
 	t := e.tracked[v.Container.ID]
 	restarting := t != nil && t.restarting
@@ -107,13 +106,22 @@ func (e *Engine) info(v spec.View) Info {
 		}
 	}
 	e.mu.Unlock()
+	i := e.describe(v, restarting)
+	i.ExecIDs = execs
+	i.StatusText = i.State.Text(e.clock.Now())
+	return i
+}
+
+// describe is what the view alone tells, and whether the container is being
+// restarted. StatusText is left empty.
+func (e *Engine) describe(v spec.View, restarting bool) Info {
+	s := e.storedOf(v)
 	i := Info{
 		View: v, State: stateOf(v.Status, restarting), Config: s.Config, HostConfig: s.HostConfig, Host: s.host,
-		Endpoints: s.Endpoints, RestartCount: restartCount(v), ExecIDs: execs, Command: shownCommand(s.Config),
+		Endpoints: s.Endpoints, RestartCount: restartCount(v), Command: shownCommand(s.Config),
 		ImageName: s.Config.Image,
 	}
 	i.Config.Labels = v.Container.Labels
-	i.StatusText = i.State.Text(e.clock.Now())
 	return i
 }
 

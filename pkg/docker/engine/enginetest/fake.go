@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type Fake struct {
 
 type container struct {
 	view    spec.View
+	seen    *spec.View // the last snapshot
 	attach  map[*attachment]struct{}
 	logs    []spec.LogEntry
 	changed chan struct{} // closed at each change, then made anew
@@ -153,6 +155,21 @@ func (f *Fake) Containers() []spec.View {
 		out = append(out, copyView(c.view))
 	}
 	slices.SortFunc(out, func(a, b spec.View) int { return b.Container.Created.Compare(a.Container.Created) })
+	return out
+}
+
+// Snapshots implements engine.PortLayer.
+func (f *Fake) Snapshots() []*spec.View {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]*spec.View, 0, len(f.containers))
+	for _, c := range f.containers {
+		if v := copyView(c.view); c.seen == nil || !reflect.DeepEqual(*c.seen, v) {
+			c.seen = &v
+		}
+		out = append(out, c.seen)
+	}
+	slices.SortFunc(out, func(a, b *spec.View) int { return b.Container.Created.Compare(a.Container.Created) })
 	return out
 }
 
