@@ -137,8 +137,11 @@ const (
 
 // Mount is a filesystem below the container's root.
 type Mount struct {
-	Name     string // of the volume; empty for tmpfs
-	Type     MountType
+	Name   string // of the volume; empty for tmpfs
+	Type   MountType
+	FSType string // of a VMDK volume: "ext4" (also when empty), "xfs"
+	// SubPath is a folder of the volume that is mounted instead of its root.
+	SubPath  string
 	Path     string // destination in the container
 	Source   string // datastore path of the disk, or host:/path of NFS
 	Unit     int    // SCSI unit on scsi0 of a VMDK volume
@@ -161,9 +164,37 @@ type Endpoint struct {
 	// IP is in CIDR form ("172.16.0.2/16"); empty means DHCP.
 	IP      string
 	Gateway string
+	// IP6 and Gateway6 likewise, "fd00::2/64"; empty: none.
+	IP6, Gateway6 string
+	// Static addresses were asked for and are kept; others may change.
+	Static  bool
 	Aliases []string
-	// Ports are published ports in Docker's form "8080:80/tcp".
+	// Links are other names of other containers on this network, "db:alias".
+	Links []string
+	// Ports are published ports, "[address:]8080:80/tcp" in Docker's form. What
+	// asks for any port ("80/tcp") has one here once the container was made.
 	Ports []string
+}
+
+// Peer is another VM that a guest may hear of on its networks.
+type Peer struct {
+	MAC       string
+	Addresses []string // without prefix length
+}
+
+// NetworkUpdate is everything that may change on the networks of a running
+// guest: the guest makes it so, whatever was before. Nothing needs a new NIC:
+// all bridge networks of a container share the NIC on the bridge port group.
+type NetworkUpdate struct {
+	Endpoints []Endpoint
+	DNS       DNS
+	Hosts     []string
+	// Filter makes the guest drop what does not come from Peers on the bridge
+	// or through the gateway (the VCH's MAC address, any source). Not set: all
+	// is let in, which is so while the VCH has one bridge network only.
+	Filter     bool
+	GatewayMAC string
+	Peers      []Peer
 }
 
 // DNS is what /etc/resolv.conf holds.

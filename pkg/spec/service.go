@@ -27,12 +27,57 @@ type LogOptions struct {
 
 // Network is one scope that containers can be on.
 type Network struct {
+	// ID is 64 hex digits, Driver "bridge" (a subnet on the VCH's bridge port
+	// group) or "external" (a port group of its own).
 	ID, Name, Driver string
-	Subnet, Gateway  string
-	PortGroup        string
-	Internal         bool
-	Created          time.Time
-	Labels           map[string]string
+	// Subnet, IPRange and Gateway are IPv4; IPRange is the part of Subnet that
+	// addresses are given from, empty: all of it.
+	Subnet, IPRange, Gateway string
+	// Subnet6 and Gateway6 are set on a network with IPv6.
+	Subnet6, Gateway6 string
+	// Reserved are addresses that no container gets, by what they are for
+	// (Docker's auxiliary addresses).
+	Reserved  map[string]string
+	PortGroup string
+	// Internal networks have no way out.
+	Internal bool
+	Created  time.Time
+	Labels   map[string]string
+	Options  map[string]string // as the user gave them
+	// Builtin networks came with the VCH and cannot be removed.
+	Builtin bool
+}
+
+// Volume is one volume of one store.
+type Volume struct {
+	Name   string
+	Driver string // "vsphere", or "local" when it was asked for by that name
+	Store  string // label of its store, "default"
+	// Source is the disk's datastore path, or host:/path on NFS.
+	Source string
+	Type   MountType // MountVolume or MountNFS
+	FSType string    // "ext4", "xfs"; empty on NFS
+	// Capacity and Allocated are bytes; 0 when not known.
+	Capacity, Allocated int64
+	// Access is "read-write", or "read-only" when nobody may write.
+	Access  string
+	Created time.Time
+	Labels  map[string]string
+	Options map[string]string // as the user gave them
+	// Anonymous volumes were made for a container and go with `rm -v`.
+	Anonymous bool
+	// Unavailable says why its store cannot be reached now; empty: it can.
+	Unavailable string
+}
+
+// VolumeRequest asks for a volume. Options are Docker's driver options; their
+// names are compared without case ("Capacity", "size").
+type VolumeRequest struct {
+	Name      string // empty: 64 hex digits are made
+	Driver    string
+	Options   map[string]string
+	Labels    map[string]string
+	Anonymous bool
 }
 
 // Capacity is what the VCH may use and has used.

@@ -52,6 +52,9 @@ type VCH struct {
 	Debug    int
 	DebugKey string
 
+	// VolumeStores by label: "[datastore] path", or "nfs://host/path?uid=&gid=".
+	VolumeStores map[string]string
+
 	DefaultMemoryMB int64
 	DefaultCPUs     int
 	RootSizeMB      int64 // capacity of a container's read-write disk

@@ -120,6 +120,18 @@ func (c *Client) CloseStdin(ctx context.Context, exec string) error {
 	return err
 }
 
+// Network makes what may change on a running guest's networks as u says.
+func (c *Client) Network(ctx context.Context, u spec.NetworkUpdate) error {
+	_, err := c.call(ctx, callRequest{Method: callNetwork, Network: &u})
+	return err
+}
+
+// Grow lets the filesystem of the disk scsi0:unit fill the disk.
+func (c *Client) Grow(ctx context.Context, unit int) error {
+	_, err := c.call(ctx, callRequest{Method: callGrow, Unit: unit})
+	return err
+}
+
 func (c *Client) call(ctx context.Context, q callRequest) (reply, error) {
 	o, err := c.open(ctx, chanCall, q)
 	if err != nil {

@@ -74,6 +74,8 @@ const (
 	callSignal     = "signal"
 	callResize     = "resize"
 	callCloseStdin = "close-stdin"
+	callNetwork    = "network" // Network is set
+	callGrow       = "grow"    // the filesystem of scsi0:Unit fills its disk
 )
 
 type callRequest struct {
@@ -82,6 +84,9 @@ type callRequest struct {
 	Signal string `json:"signal,omitempty"`
 	Rows   int    `json:"rows,omitempty"`
 	Cols   int    `json:"cols,omitempty"`
+	Unit   int    `json:"unit,omitempty"`
+
+	Network *spec.NetworkUpdate `json:"network,omitempty"`
 }
 
 type reply struct {

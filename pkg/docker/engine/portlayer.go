@@ -76,6 +76,40 @@ type PortLayer interface {
 	Capacity(ctx context.Context) (spec.Capacity, error)
 }
 
+// Networks is what the engine needs to make networks and to put containers on
+// them; the networks that exist are PortLayer.Networks. Implemented by
+// portlayer.PortLayer.
+type Networks interface {
+	// CreateNetwork makes a bridge network. What n leaves open (ID, subnet,
+	// gateway) is chosen. A name that is taken: ErrAlreadyExists; a subnet that
+	// overlaps another network's: ErrPermissionDenied, as Docker has it.
+	CreateNetwork(ctx context.Context, n spec.Network) (spec.Network, error)
+	// RemoveNetwork removes a network without containers (else ErrPermissionDenied).
+	RemoveNetwork(ctx context.Context, id string) error
+	// Connect puts a container, running or not, on another network. Network,
+	// addresses wanted, aliases and links are taken from e.
+	Connect(ctx context.Context, id string, e spec.Endpoint) error
+	// Disconnect takes it off again; not on it: ErrNotFound.
+	Disconnect(ctx context.Context, id, network string) error
+}
+
+// Volumes is what the engine needs of the volume stores. Implemented by
+// portlayer/storage.Volumes. Names are unique over all stores. Reads are from
+// memory.
+type Volumes interface {
+	// CreateVolume makes a volume. One of that name that exists is given back
+	// when its driver and options agree, else ErrConflict.
+	CreateVolume(ctx context.Context, r spec.VolumeRequest) (spec.Volume, error)
+	Volume(name string) (spec.Volume, error)
+	// Volumes also tells which stores cannot be reached.
+	Volumes() (list []spec.Volume, warnings []string)
+	// RemoveVolume deletes a volume and its data. The engine has made sure that
+	// no container names it.
+	RemoveVolume(ctx context.Context, name string) error
+	// GrowVolume makes a volume larger, in bytes, also while it is in use.
+	GrowVolume(ctx context.Context, name string, capacity int64) error
+}
+
 // Images is what the engine needs of the image store. Implemented by
 // portlayer/storage.Images.
 type Images interface {
