@@ -39,8 +39,13 @@ type Network struct {
 	// (Docker's auxiliary addresses).
 	Reserved  map[string]string
 	PortGroup string
+	// Chosen is set when the user gave the subnet: then containers may ask for
+	// addresses, as Docker has it.
+	Chosen bool
 	// Internal networks have no way out.
 	Internal bool
+	// Attachable is shown as the user gave it; it has no effect without Swarm.
+	Attachable bool
 	Created  time.Time
 	Labels   map[string]string
 	Options  map[string]string // as the user gave them
