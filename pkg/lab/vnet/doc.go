@@ -15,11 +15,13 @@
 // 10.118.N.2 standing for this computer's 127.0.0.1. Each guest address
 // 10.118.N.x is forwarded from 127.118.N.x on this computer, for the TCP ports of
 // Config.Forwards, from the moment a guest shows that it has the address until
-// its NIC is unplugged. N keeps the labs of one computer apart; a Claim on a
+// its NIC is unplugged; so are the TCP and UDP ports that Publish names for its NIC.
+// N keeps the labs of one computer apart; a Claim on a
 // Plan makes sure that no two have the same.
 //
 // Frames on a NIC's stream are a uint32 big-endian length and that many bytes.
-// A guest is never trusted: a bad frame ends its own connection only. Frames
+// A port group has a Security policy, which by default lets a NIC send from its own
+// address only, and gives it no frames for others. A guest is never trusted: a bad frame ends its own connection only. Frames
 // that a slow guest does not take are dropped, and never hold up the others.
 //
 // The gateway is gVisor's stack with DNS and UDP translation of
@@ -31,5 +33,6 @@
 //
 // It must not know VMs, vSphere or QEMU.
 //
-// Start reading at plan.go and network.go, then switch.go, gateway.go, dhcp.go, forward.go.
+// Start reading at plan.go and network.go, then switch.go, security.go, gateway.go, dhcp.go,
+// forward.go, published.go.
 package vnet

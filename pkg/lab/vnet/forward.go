@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -18,6 +19,7 @@ type forwards struct {
 	gw    *gateway
 	book  *leaseBook // is told of the addresses
 	log   *logrus.Entry
+	off   bool // nothing is opened
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -26,20 +28,24 @@ type forwards struct {
 	mu     sync.Mutex       // guards what follows
 	nics   map[string]*port // by MAC address
 	owners map[netip.Addr]*claim
-	closed bool
+	// published are the ports of guests, by a NIC's MAC address.
+	published map[string][]Port
+	closed    bool
 }
 
 // claim is one address that a NIC showed.
 type claim struct {
 	by        *port
 	listeners []net.Listener
+	published map[Port]io.Closer
 }
 
 // maxClaims of one NIC: a guest may invent addresses.
 const maxClaims = 8
 
 func newForwards(ports []Forward, gw *gateway, book *leaseBook, log *logrus.Entry) *forwards {
-	f := &forwards{ports: ports, gw: gw, book: book, log: log, nics: map[string]*port{}, owners: map[netip.Addr]*claim{}}
+	f := &forwards{ports: ports, gw: gw, book: book, log: log, nics: map[string]*port{}, owners: map[netip.Addr]*claim{},
+		published: map[string][]Port{}}
 	// Ends with close, which the network's Run calls.
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
@@ -103,7 +109,10 @@ func (f *forwards) claim(a netip.Addr, p *port) {
 		return
 	}
 	if c := f.owners[a]; c != nil {
-		c.by = p
+		if c.by != p {
+			c.by = p
+			f.sync(a, c)
+		}
 		return
 	}
 	mine := 0
@@ -115,7 +124,7 @@ func (f *forwards) claim(a netip.Addr, p *port) {
 	if mine >= maxClaims {
 		return
 	}
-	c := &claim{by: p}
+	c := &claim{by: p, published: map[Port]io.Closer{}}
 	f.owners[a] = c
 	f.log.WithField("address", a.String()).Info("guest has an address")
 	for _, fw := range f.ports {
@@ -126,6 +135,7 @@ func (f *forwards) claim(a netip.Addr, p *port) {
 		}
 		c.listeners = append(c.listeners, l)
 	}
+	f.sync(a, c)
 }
 
 // release closes what p's addresses had open.
@@ -147,6 +157,9 @@ func (f *forwards) drop(a netip.Addr, c *claim) {
 	for _, l := range c.listeners {
 		_ = l.Close()
 	}
+	for _, end := range c.published {
+		_ = end.Close()
+	}
 	delete(f.owners, a)
 	f.gw.abortOf(a)
 }
@@ -164,12 +177,8 @@ func (f *forwards) close() {
 }
 
 func (f *forwards) open(a netip.Addr, fw Forward) (net.Listener, error) {
-	local := fw.Local
-	if local == 0 {
-		local = fw.Guest
-	}
 	host, _ := f.gw.plan.HostAddress(a) // a is of the subnet
-	l, err := net.Listen("tcp", netip.AddrPortFrom(host, local).String())
+	l, err := net.Listen("tcp", netip.AddrPortFrom(host, fw.local()).String())
 	if err != nil {
 		return nil, fmt.Errorf("forward to %s port %d: %w", a, fw.Guest, err)
 	}

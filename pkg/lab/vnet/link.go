@@ -41,6 +41,12 @@ func (l *link) send(f frame) {
 	pkt.DecRef()
 }
 
+// hears implements member: send tells by itself.
+func (l *link) hears(frame) bool { return true }
+
+// snoops implements member.
+func (l *link) snoops() bool { return false }
+
 // WritePackets implements stack.LinkEndpoint: onto the switch.
 func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	for _, p := range pkts.AsSlice() {

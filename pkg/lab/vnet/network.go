@@ -1,6 +1,7 @@
 package vnet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -22,6 +23,8 @@ const Domain = "lab.test"
 // Forward makes a guest's TCP port reachable on this computer: at its alias, under
 // the port Local (default Guest).
 type Forward struct{ Guest, Local uint16 }
+
+func (f Forward) local() uint16 { return cmp.Or(f.Local, f.Guest) }
 
 // DefaultForwards are the VCH's ports: Docker with and without TLS, admin page,
 // serial concentrator and, moved, SSH.
@@ -61,8 +64,9 @@ type Network struct {
 	fwd      *forwards
 	names    map[string]netip.Addr
 
-	mu       sync.Mutex // guards switches
+	mu       sync.Mutex // guards what follows
 	switches map[string]*layer2
+	policies map[string]*policy // by port group
 }
 
 // New makes the network; DHCP, DNS and forwards begin with Run.
@@ -91,7 +95,8 @@ func New(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{log: cfg.Log, plan: cfg.Plan, external: slices.Clone(cfg.External), names: names, uplink: newLayer2(), switches: map[string]*layer2{}}
+	n := &Network{log: cfg.Log, plan: cfg.Plan, external: slices.Clone(cfg.External), names: names, uplink: newLayer2(), switches: map[string]*layer2{},
+		policies: map[string]*policy{}}
 	for _, name := range cfg.External {
 		n.switches[name] = n.uplink
 	}
@@ -107,6 +112,7 @@ func New(cfg Config) (*Network, error) {
 		ports = append(DefaultForwards(), cfg.Forwards...)
 	}
 	n.fwd = newForwards(ports, n.gw, book, cfg.Log)
+	n.fwd.off = cfg.NoForwards
 	n.dhcp.granted = n.fwd.granted
 	return n, nil
 }
@@ -131,9 +137,11 @@ func (n *Network) Connect(ctx context.Context, portGroup, macAddr string, conn n
 		s = newLayer2()
 		n.switches[portGroup] = s
 	}
+	pol := n.policyOf(portGroup)
 	n.mu.Unlock()
 	log := n.log.WithFields(logrus.Fields{"network": portGroup, "mac": hw.String()})
 	p := newPort(conn, hw.String())
+	p.hw, p.policy = mac(hw), pol
 	if s == n.uplink {
 		p.watch = n.fwd.watcher(p)
 		n.fwd.attach(p)
@@ -148,6 +156,9 @@ func (n *Network) Connect(ctx context.Context, portGroup, macAddr string, conn n
 	log.Debug("NIC connected")
 	err = p.run(ctx, s)
 	log.WithField("lost", p.lost.Load()).Debug("NIC disconnected")
+	if forged := p.forged.Load(); forged > 0 {
+		log.WithField("frames", forged).Warn("guest sent from other addresses than its NIC's; its port group rejects that")
+	}
 	if err != nil {
 		return fmt.Errorf("NIC %s on %s: %w", hw, portGroup, err)
 	}

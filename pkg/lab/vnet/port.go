@@ -17,9 +17,13 @@ import (
 type port struct {
 	conn  net.Conn
 	mac   string // the NIC's own
+	hw    mac    // the same
 	out   chan frame
 	lost  atomic.Int64 // frames that the NIC did not take in time
 	watch func(frame)  // sees what the NIC sends; nil: nobody
+	// policy of the port group; nil allows everything.
+	policy *policy
+	forged atomic.Int64 // frames that the policy did not let pass
 }
 
 // queueLen is how many frames wait for a NIC: 1.5 MB of full ones, more than a
@@ -72,6 +76,10 @@ func (p *port) read(s *layer2) error {
 			return nil // ended, by whichever side
 		case len(f) < lengthLen+ethernetLen:
 			continue // no guest's kernel sends this
+		}
+		if !p.maySend(f) {
+			p.forged.Add(1)
+			continue
 		}
 		if p.watch != nil {
 			p.watch(f)

@@ -33,7 +33,11 @@ func (f frame) src() mac         { return mac(f[lengthLen+6:]) }
 func (f frame) kind() uint16     { return binary.BigEndian.Uint16(f[lengthLen+12:]) }
 
 // member of a switch. Send must not block, nor keep the frame from others.
-type member interface{ send(f frame) }
+type member interface {
+	send(f frame)
+	hears(f frame) bool // is a frame for it, as far as it knows?
+	snoops() bool       // does it want the frames for others too?
+}
 
 // layer2 is a learning switch.
 type layer2 struct {
@@ -86,10 +90,15 @@ func (s *layer2) forward(from member, f frame) {
 		if to != from {
 			to.send(f)
 		}
+		for _, m := range members {
+			if m != from && m != to && m.snoops() {
+				m.send(f)
+			}
+		}
 		return
 	}
 	for _, m := range members {
-		if m != from {
+		if m != from && m.hears(f) {
 			m.send(f)
 		}
 	}
