@@ -48,6 +48,9 @@ const (
 	KeySealKey = prefixGuest + "seal.key"
 	// KeyEngineState is STARTING, RUNNING or "FAILED: reason".
 	KeyEngineState = prefixGuest + "engine.state"
+	// KeyPorts is what the appliance publishes for running containers, a JSON
+	// list like ["53/udp","80/tcp"].
+	KeyPorts = prefixGuest + "ports"
 )
 
 // The kinds of VM.

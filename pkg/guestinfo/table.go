@@ -72,6 +72,7 @@ func guestKeys() []KeyDoc {
 		{Key: KeyTetherState, Type: "text", VM: "both", Doc: "what tether is doing, or why the boot failed"},
 		{Key: KeySealKey, Type: "text", VM: KindAppliance, Doc: "public X25519 key for secrets, base64"},
 		{Key: KeyEngineState, Type: "text", VM: KindAppliance, Doc: "STARTING, RUNNING or FAILED: reason"},
+		{Key: KeyPorts, Type: "JSON list", VM: KindAppliance, Doc: "ports published for running containers, 80/tcp"},
 	}
 	for i := range docs {
 		docs[i].Writer = "guest"

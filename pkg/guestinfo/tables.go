@@ -30,6 +30,8 @@ func containerFields() []field[spec.Container] {
 		{name: "root/shmsize", at: func(c *c) any { return &c.Root.ShmSizeBytes }, option: "--shm-size", doc: "size of /dev/shm in bytes"},
 		{name: "root/sysctls", at: func(c *c) any { return &c.Root.Sysctls }, option: "--sysctl", doc: "kernel parameters"},
 
+		{name: "filter", at: func(c *c) any { return &c.Filter }, doc: "the guest hears only gatewaymac until its line says of whom else"},
+		{name: "gatewaymac", at: func(c *c) any { return &c.GatewayMAC }, doc: "MAC address of the VCH on the bridge"},
 		{name: "dns/servers", at: func(c *c) any { return &c.DNS.Servers }, option: "--dns", doc: "name servers"},
 		{name: "dns/search", at: func(c *c) any { return &c.DNS.Search }, option: "--dns-search", doc: "search domains"},
 		{name: "dns/options", at: func(c *c) any { return &c.DNS.Options }, option: "--dns-option", doc: "resolver options"},
@@ -67,6 +69,8 @@ func mountFields() []field[spec.Mount] {
 	return []field[m]{
 		{name: "name", at: func(m *m) any { return &m.Name }, option: "--volume", doc: "volume name"},
 		{name: "type", at: func(m *m) any { return &m.Type }, option: "--mount", doc: "volume, tmpfs or nfs"},
+		{name: "fstype", at: func(m *m) any { return &m.FSType }, option: "--volume", doc: "filesystem of the disk: ext4 (unset) or xfs"},
+		{name: "subpath", at: func(m *m) any { return &m.SubPath }, option: "--mount", doc: "folder of the volume that is mounted; unset: its root"},
 		{name: "path", at: func(m *m) any { return &m.Path }, option: "--volume", doc: "destination in the container"},
 		{name: "source", at: func(m *m) any { return &m.Source }, option: "--volume", doc: "datastore path of the disk, or host:/path"},
 		{name: "unit", at: func(m *m) any { return &m.Unit }, doc: "SCSI unit of the disk"},
@@ -86,6 +90,10 @@ func endpointFields() []field[spec.Endpoint] {
 		{name: "pcislot", at: func(n *n) any { return &n.PCISlot }, doc: "PCI slot number of the NIC: 192, 224, …"},
 		{name: "ip", at: func(n *n) any { return &n.IP }, option: "--ip", doc: "address in CIDR form; unset: DHCP"},
 		{name: "gateway", at: func(n *n) any { return &n.Gateway }, doc: "default route"},
+		{name: "ip6", at: func(n *n) any { return &n.IP6 }, option: "--ip6", doc: "IPv6 address in CIDR form"},
+		{name: "gateway6", at: func(n *n) any { return &n.Gateway6 }, doc: "IPv6 default route"},
+		{name: "static", at: func(n *n) any { return &n.Static }, doc: "the address was asked for"},
+		{name: "links", at: func(n *n) any { return &n.Links }, option: "--link", doc: "other names of other containers, container:alias"},
 		{name: "aliases", at: func(n *n) any { return &n.Aliases }, option: "--network-alias", doc: "names of the container on this network"},
 		{name: "ports", at: func(n *n) any { return &n.Ports }, option: "--publish", doc: "published ports, 8080:80/tcp"},
 	}
@@ -128,6 +136,7 @@ func vchFields() []field[spec.VCH] {
 		{name: "debug/level", at: func(v *v) any { return &v.Debug }, option: "--debug", doc: "0 is off, 1 debug logs"},
 		{name: "debug/key", at: func(v *v) any { return &v.DebugKey }, option: "--authorized-key", doc: "SSH public key for debugging; unset: no SSH"},
 
+		{name: "volumestores", at: func(v *v) any { return &v.VolumeStores }, option: "--volume-store", doc: "volume stores by label"},
 		{name: "defaults/memorymb", at: func(v *v) any { return &v.DefaultMemoryMB }, doc: "memory of a container in MiB"},
 		{name: "defaults/cpus", at: func(v *v) any { return &v.DefaultCPUs }, doc: "CPUs of a container"},
 		{name: "defaults/rootsizemb", at: func(v *v) any { return &v.RootSizeMB }, option: "--base-image-size", doc: "read-write disk of a container in MiB"},

@@ -46,6 +46,12 @@ type Container struct {
 	Mounts []Mount
 	// Endpoints are the NICs, first the one with the default route.
 	Endpoints []Endpoint
+	// Filter makes the guest deny, before its process starts, all frames that do
+	// not come from GatewayMAC, the VCH's NIC on the bridge; who else it may hear
+	// of comes over its line (NetworkUpdate). Set while the VCH has more than one
+	// bridge network.
+	Filter     bool
+	GatewayMAC string
 	// DNS is written to /etc/resolv.conf.
 	DNS DNS
 	// Hosts are extra lines of /etc/hosts, "name:address" as Docker spells it.

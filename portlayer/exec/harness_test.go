@@ -269,6 +269,7 @@ type line struct {
 	// frames are live output, following gets the positions that readers ask for.
 	frames    chan logframe.Frame
 	following chan logframe.Position
+	updates   chan spec.NetworkUpdate // of networks; what nobody reads is lost
 	// startErr is what Release gives; pid 7 else.
 	startErr error
 }
@@ -278,6 +279,7 @@ func (g *guests) boot(id string, set func([]guestinfo.Pair), halt func()) *line 
 		g: g, id: id, set: set, halt: halt, off: make(chan struct{}), over: make(chan struct{}), ended: make(chan struct{}),
 		released: make(chan struct{}), signals: make(chan string, 10), joined: make(chan spec.Streams, 10),
 		frames: make(chan logframe.Frame), following: make(chan logframe.Position, 10),
+		updates: make(chan spec.NetworkUpdate, 10),
 	}
 }
 
@@ -493,6 +495,15 @@ func (l *line) Signal(_ context.Context, exec, s string) error {
 }
 
 func (l *line) Resize(context.Context, string, int, int) error { return nil }
+func (l *line) Grow(context.Context, int) error                { return nil }
+
+func (l *line) Network(_ context.Context, u spec.NetworkUpdate) error {
+	select {
+	case l.updates <- u:
+	default:
+	}
+	return nil
+}
 
 // Follow gives what the program puts out, and ends with the line.
 func (l *line) Follow(ctx context.Context, after logframe.Position, each func(logframe.Frame) error) error {

@@ -52,6 +52,10 @@ type Line interface {
 	// Follow gives the frames of output after a position, live, until the
 	// output has ended.
 	Follow(ctx context.Context, after logframe.Position, each func(logframe.Frame) error) error
+	// Network makes the guest's networks as u says; Grow lets the filesystem of
+	// the disk scsi0:unit fill the disk.
+	Network(ctx context.Context, u spec.NetworkUpdate) error
+	Grow(ctx context.Context, unit int) error
 }
 
 // Config of a Manager. What has no default must be set.

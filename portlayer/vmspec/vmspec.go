@@ -1,6 +1,7 @@
 package vmspec
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 
@@ -73,14 +74,46 @@ func Arrange(c spec.Container) (spec.Container, error) {
 		c.Mounts[i].Unit = vsphere.SCSIUnit(n)
 		n++
 	}
-	if len(c.Endpoints) > maxNICs {
-		return c, fmt.Errorf("container is on %d networks, a VM can be on %d: %w", len(c.Endpoints), maxNICs, errdefs.ErrInvalidArgument)
+	var err error
+	c.Endpoints, err = arrangeNICs(c.Endpoints)
+	return c, err
+}
+
+// arrangeNICs gives the endpoints of one port group one NIC: its slot and its
+// MAC address, which is the first that one of them has.
+func arrangeNICs(endpoints []spec.Endpoint) ([]spec.Endpoint, error) {
+	out := append([]spec.Endpoint(nil), endpoints...)
+	cards := nics(out)
+	if len(cards) > maxNICs {
+		return out, fmt.Errorf("container is on %d port groups, a VM can be on %d: %w", len(cards), maxNICs, errdefs.ErrInvalidArgument)
 	}
-	c.Endpoints = append([]spec.Endpoint(nil), c.Endpoints...)
-	for i := range c.Endpoints {
-		c.Endpoints[i].PCISlot = vsphere.PCISlot(i)
+	for n, card := range cards {
+		for i := range out {
+			if out[i].PortGroup == card.portGroup {
+				out[i].PCISlot, out[i].MAC = vsphere.PCISlot(n), card.mac
+			}
+		}
 	}
-	return c, nil
+	return out, nil
+}
+
+// nic is one network card.
+type nic struct{ portGroup, mac string }
+
+// nics are the cards that the endpoints are on, in the order of the first use.
+func nics(endpoints []spec.Endpoint) []nic {
+	var out []nic
+next:
+	for _, e := range endpoints {
+		for i := range out {
+			if out[i].portGroup == e.PortGroup {
+				out[i].mac = cmp.Or(out[i].mac, e.MAC)
+				continue next
+			}
+		}
+		out = append(out, nic{e.PortGroup, e.MAC})
+	}
+	return out
 }
 
 // Build gives the VM of a container that Arrange has been over. Its folder and
@@ -158,12 +191,12 @@ func devices(c spec.Container, env Env) ([]types.BaseVirtualDeviceConfigSpec, er
 			out = append(out, vsphere.Add(d.Device(env.Ref)))
 		}
 	}
-	for i, n := range c.Endpoints {
-		b, ok := env.Networks[n.PortGroup]
+	for i, n := range nics(c.Endpoints) {
+		b, ok := env.Networks[n.portGroup]
 		if !ok {
-			return nil, fmt.Errorf("network %s: no port group %q: %w", n.Network, n.PortGroup, errdefs.ErrNotFound)
+			return nil, fmt.Errorf("no port group %q: %w", n.portGroup, errdefs.ErrNotFound)
 		}
-		out = append(out, vsphere.Add(vsphere.NIC(i, b, n.MAC)))
+		out = append(out, vsphere.Add(vsphere.NIC(i, b, n.mac)))
 	}
 	return append(out,
 		vsphere.Add(vsphere.SerialURI(0, env.Line)),

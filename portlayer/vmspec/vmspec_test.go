@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,9 +205,48 @@ func TestArrange(t *testing.T) {
 		t.Errorf("14 volumes: %v", err)
 	}
 	c.Mounts = nil
-	c.Endpoints = make([]spec.Endpoint, 11)
+	c.Endpoints = nil
+	for i := range 11 {
+		c.Endpoints = append(c.Endpoints, spec.Endpoint{PortGroup: fmt.Sprint(i)})
+	}
 	if _, err := Arrange(c); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("11 networks: %v", err)
+	}
+}
+
+// Networks that share a port group share one NIC.
+func TestOneNICPerPortGroup(t *testing.T) {
+	c := hello()
+	c.Endpoints = []spec.Endpoint{
+		{Network: "bridge", PortGroup: "VCH Bridge"},
+		{Network: "dmz", PortGroup: "VM Network", MAC: "00:50:56:00:00:02"},
+		{Network: "app", PortGroup: "VCH Bridge", MAC: "00:50:56:00:00:01"},
+	}
+	c, err := Arrange(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range c.Endpoints {
+		got = append(got, fmt.Sprint(e.PCISlot, " ", e.MAC))
+	}
+	if want := []string{"192 00:50:56:00:00:01", "224 00:50:56:00:00:02", "192 00:50:56:00:00:01"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	env := esxi()
+	env.Networks["VM Network"] = env.Networks["VCH Bridge"]
+	s, err := Build(c, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, d := range s.DeviceChange {
+		if _, ok := d.GetVirtualDeviceConfigSpec().Device.(*types.VirtualVmxnet3); ok {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d NICs, want 2", n)
 	}
 }
 
