@@ -30,6 +30,9 @@ type Module struct {
 	Options string
 	// Late modules are loaded after everything that a process waits for.
 	Late bool
+	// Demand names what needs the module, if that is not always: the guest loads
+	// it when it is asked for. Several names are separated by commas.
+	Demand string
 }
 
 // A File is one entry of the initramfs. Exactly one of From, Program, Text,
@@ -89,13 +92,17 @@ func dirs(names ...string) []File {
 // oops ends the VM instead of leaving it half alive.
 const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.trust_cpu=on tsc=reliable no_timer_check cryptomgr.notests audit=0 rcupdate.rcu_expedited=1"
 
+// DemandFilter is the packet filter of a container that shares its network's
+// port group with other networks.
+const DemandFilter = "filter"
+
 // Bootstrap is the image that containerVMs boot.
 func Bootstrap() Manifest {
 	return Manifest{
 		Name:    "bootstrap",
 		Volume:  "VIC_BOOTSTRAP",
 		Cmdline: "console=ttyS2,115200 " + quiet,
-		Modules: append(bootModules(), Module{Name: "overlay"}),
+		Modules: append(bootModules(), Module{Name: "overlay"}, Module{Name: "nf_tables", Demand: DemandFilter}),
 		Files: append(dirs("dev", "proc", "sys", "run", "tmp", "etc"),
 			File{Path: "init", Mode: 0o755, Program: "cmd/tether"}),
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -128,8 +129,8 @@ type loadItem struct {
 }
 
 // resolve orders the wanted modules, each after what it depends on. A module
-// pulled in by several keeps no Device condition unless all agree, and is late
-// only if all are. Soft dependencies ("name?") that do not exist are left out.
+// pulled in by several keeps no Device condition unless all agree, and is late,
+// or loaded on demand, only if it is for all. Soft dependencies ("name?") that do not exist are left out.
 func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin map[string]bool) ([]loadItem, error) {
 	var order []loadItem
 	at := map[string]int{}
@@ -158,7 +159,7 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 		deps := append([]string(nil), i.Depends...)
 		sort.Strings(deps)
 		for _, d := range deps {
-			if err := add(Module{Name: d, Device: m.Device, Late: m.Late}, append(chain, name)); err != nil {
+			if err := add(Module{Name: d, Device: m.Device, Late: m.Late, Demand: m.Demand}, append(chain, name)); err != nil {
 				return err
 			}
 		}
@@ -166,14 +167,14 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 			if order[n].Device != m.Device {
 				order[n].Device = ""
 			}
-			order[n].Late = order[n].Late && m.Late
+			order[n].earlier(m)
 			if m.Options != "" {
 				order[n].Options = m.Options
 			}
 			return nil
 		}
 		at[name] = len(order)
-		order = append(order, loadItem{Module: Module{Name: name, Device: m.Device, Options: m.Options, Late: m.Late}, Info: i})
+		order = append(order, loadItem{Module: Module{Name: name, Device: m.Device, Options: m.Options, Late: m.Late, Demand: m.Demand}, Info: i})
 		return nil
 	}
 	for _, m := range want {
@@ -184,15 +185,32 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 	return order, nil
 }
 
+// earlier makes m of the phase that both m and o are well with.
+func (m *Module) earlier(o Module) {
+	switch {
+	case m.Demand != "" && o.Demand != "":
+		names := strings.Split(m.Demand+","+o.Demand, ",")
+		sort.Strings(names)
+		m.Demand = strings.Join(slices.Compact(names), ",")
+	case m.Demand != "":
+		m.Demand, m.Late = "", o.Late
+	case o.Demand == "":
+		m.Late = m.Late && o.Late
+	}
+}
+
 // loadList is the text of LoadListPath: a line for each module in load order,
-// "file when device options", where when is now or late and device is - or the
-// beginning of a modalias; options, if any, take the rest of the line.
+// "file when device options", where when is now, late or demand: and what needs it
+// (see package tether/system), and device is - or the beginning of a modalias; options, if any, take the rest of the line.
 func loadList(order []loadItem) string {
 	var b strings.Builder
 	for _, m := range order {
 		when, dev := "now", m.Device
 		if m.Late {
 			when = "late"
+		}
+		if m.Demand != "" {
+			when = "demand:" + m.Demand
 		}
 		if dev == "" {
 			dev = "-"

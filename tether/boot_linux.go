@@ -148,12 +148,12 @@ func (vm *VM) kernelFilesystems(context.Context) error {
 // modulesDir is where package isos puts the kernel's modules.
 const modulesDir = "/lib/modules"
 
-func (vm *VM) modules(context.Context) error { return vm.load(false) }
+func (vm *VM) modules(context.Context) error { return vm.load(system.Now) }
 
-func (vm *VM) lateModules(context.Context) error { return vm.load(true) }
+func (vm *VM) lateModules(context.Context) error { return vm.load(system.Late) }
 
-func (vm *VM) load(late bool) error {
-	loaded, err := system.LoadModules(modulesDir, late)
+func (vm *VM) load(phase system.Phase) error {
+	loaded, err := system.LoadModules(modulesDir, phase)
 	for _, m := range loaded {
 		vm.log.WithField("module", m.File).WithField("took", m.Took.Round(100*time.Microsecond)).Debug("loaded")
 	}

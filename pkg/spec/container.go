@@ -44,8 +44,13 @@ type Container struct {
 	Root Root
 	// Mounts are volumes and tmpfs mounts by destination order.
 	Mounts []Mount
-	// Endpoints are the NICs, first the one with the default route.
+	// Endpoints are its places on networks, first the one with the default route.
+	// Those of one port group share a NIC and have its MAC.
 	Endpoints []Endpoint
+	// NetworkFilter makes the guest drop, from before its process starts, what
+	// does not come from somebody whom a NetworkUpdate names. Set when the
+	// container is made while the VCH has several bridge networks.
+	NetworkFilter bool
 	// Filter makes the guest deny, before its process starts, all frames that do
 	// not come from GatewayMAC, the VCH's NIC on the bridge; who else it may hear
 	// of comes over its line (NetworkUpdate). Set while the VCH has more than one

@@ -2,28 +2,57 @@ package system
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
+
+// A Phase is when modules are loaded: Now, Late, or the name of what needs them
+// on demand.
+type Phase string
+
+// The phases that come of themselves. Late: not needed before the first process
+// runs.
+const (
+	Now  Phase = "now"
+	Late Phase = "late"
+)
+
+// demand begins the word for modules that are loaded when something asks.
+const demand = "demand:"
 
 // A Module is one line of the image's load list.
 type Module struct {
 	File   string // name in the folder of the list
-	Late   bool   // not needed before the first process runs
+	Phases []Phase
 	Device string // beginning of a modalias, or empty
 	// Options are the module's parameters, separated by blanks.
 	Options string
 }
 
 // ParseLoadList reads the list that package isos writes: "file when device
-// [options]" a line, when being now or late and device a modalias prefix or "-".
+// [options]" a line, when being now, late or demand:WHAT[,WHAT…], and device a
+// modalias prefix or "-".
 func ParseLoadList(text string) ([]Module, error) {
 	var list []Module
 	for n, l := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		f := strings.Fields(l)
-		if len(f) < 3 || strings.Contains(f[0], "/") || (f[1] != "now" && f[1] != "late") {
-			return nil, fmt.Errorf("load list line %d: %q: want \"file now|late device|- [options]\"", n+1, l)
+		if len(f) < 3 || strings.Contains(f[0], "/") {
+			return nil, badLine(n, l)
 		}
-		m := Module{File: f[0], Late: f[1] == "late", Device: f[2], Options: strings.Join(f[3:], " ")}
+		m := Module{File: f[0], Device: f[2], Options: strings.Join(f[3:], " ")}
+		switch what, onDemand := strings.CutPrefix(f[1], demand); {
+		case onDemand:
+			for _, w := range strings.Split(what, ",") {
+				if w == "" || Phase(w) == Now || Phase(w) == Late {
+					return nil, badLine(n, l)
+				}
+				m.Phases = append(m.Phases, Phase(w))
+			}
+		case Phase(f[1]) == Now || Phase(f[1]) == Late:
+			m.Phases = []Phase{Phase(f[1])}
+		default:
+			return nil, badLine(n, l)
+		}
 		if m.Device == "-" {
 			m.Device = ""
 		}
@@ -32,11 +61,15 @@ func ParseLoadList(text string) ([]Module, error) {
 	return list, nil
 }
 
+func badLine(n int, line string) error {
+	return fmt.Errorf("load list line %d: %q: want \"file now|late|demand:what device|- [options]\"", n+1, line)
+}
+
 // Wanted picks the modules of one phase whose device is present, in order.
-func Wanted(list []Module, late bool, modaliases []string) []Module {
+func Wanted(list []Module, phase Phase, modaliases []string) []Module {
 	var out []Module
 	for _, m := range list {
-		if m.Late == late && (m.Device == "" || hasPrefix(modaliases, m.Device)) {
+		if slices.Contains(m.Phases, phase) && (m.Device == "" || hasPrefix(modaliases, m.Device)) {
 			out = append(out, m)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,8 +50,10 @@ type Loaded struct {
 
 // LoadModules loads one phase of the list in dir and removes the files, whose
 // bytes are memory (the initramfs). All failures are joined: a module that
-// fails does not keep the others from being loaded.
-func LoadModules(dir string, late bool) ([]Loaded, error) {
+// fails does not keep the others from being loaded. Modules on demand that
+// failed keep their files, for another attempt; those whose file is gone were
+// loaded before.
+func LoadModules(dir string, phase Phase) ([]Loaded, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "load"))
 	if err != nil {
 		return nil, fmt.Errorf("load list: %w", err)
@@ -63,16 +66,27 @@ func LoadModules(dir string, late bool) ([]Loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	automatic := phase == Now || phase == Late
 	var done []Loaded
 	var errs []error
-	for _, m := range Wanted(list, late, devices) {
+	for _, m := range Wanted(list, phase, devices) {
 		begin := time.Now()
 		file := filepath.Join(dir, m.File)
-		errs = append(errs, LoadModule(file, m.Options))
+		err := LoadModule(file, m.Options)
+		if !automatic && errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		errs = append(errs, err)
+		if !automatic && err == nil {
+			_ = os.Remove(file)
+		}
 		done = append(done, Loaded{m.File, time.Since(begin)})
 	}
+	if !automatic && len(Wanted(list, phase, devices)) == 0 {
+		errs = append(errs, fmt.Errorf("kernel modules for %q: this image has none", phase))
+	}
 	for _, m := range list {
-		if m.Late == late {
+		if automatic && slices.Contains(m.Phases, phase) {
 			_ = os.Remove(filepath.Join(dir, m.File))
 		}
 	}

@@ -76,37 +76,58 @@ func FuzzSysctlPath(f *testing.F) {
 }
 
 func TestLoadList(t *testing.T) {
-	list, err := ParseLoadList("a.ko now -\nb.ko late pci:v1\nc.ko now pci:v2 x=1 y=2\n")
+	list, err := ParseLoadList("a.ko now -\nb.ko late pci:v1\nc.ko now pci:v2 x=1 y=2\nd.ko demand:x,y -\ne.ko demand:y -\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Module{{File: "a.ko"}, {File: "b.ko", Late: true, Device: "pci:v1"}, {File: "c.ko", Device: "pci:v2", Options: "x=1 y=2"}}
+	want := []Module{{File: "a.ko", Phases: []Phase{Now}}, {File: "b.ko", Phases: []Phase{Late}, Device: "pci:v1"},
+		{File: "c.ko", Phases: []Phase{Now}, Device: "pci:v2", Options: "x=1 y=2"},
+		{File: "d.ko", Phases: []Phase{"x", "y"}}, {File: "e.ko", Phases: []Phase{"y"}}}
 	if d := cmp.Diff(want, list); d != "" {
 		t.Error(d)
 	}
 	for _, c := range []struct {
-		late    bool
+		phase   Phase
 		devices []string
 		want    string
 	}{
-		{false, nil, "a.ko"},
-		{false, []string{"pci:v2d3"}, "a.ko c.ko"},
-		{true, []string{"pci:v2d3"}, ""},
-		{true, []string{"pci:v1d3"}, "b.ko"},
+		{Now, nil, "a.ko"},
+		{Now, []string{"pci:v2d3"}, "a.ko c.ko"},
+		{Late, []string{"pci:v2d3"}, ""},
+		{Late, []string{"pci:v1d3"}, "b.ko"},
+		{"x", []string{"pci:v1d3"}, "d.ko"},
+		{"y", nil, "d.ko e.ko"},
+		{"z", nil, ""},
 	} {
 		var got []string
-		for _, m := range Wanted(list, c.late, c.devices) {
+		for _, m := range Wanted(list, c.phase, c.devices) {
 			got = append(got, m.File)
 		}
 		if s := strings.Join(got, " "); s != c.want {
-			t.Errorf("late %v, %v: %s, want %s", c.late, c.devices, s, c.want)
+			t.Errorf("%s, %v: %s, want %s", c.phase, c.devices, s, c.want)
 		}
 	}
-	for _, bad := range []string{"", "a.ko\n", "a.ko now\n", "a.ko later -\n", "../a.ko now -\n", "a.ko now -\n\n"} {
+	for _, bad := range []string{"", "a.ko\n", "a.ko now\n", "a.ko later -\n", "../a.ko now -\n", "a.ko now -\n\n",
+		"a.ko demand: -\n", "a.ko demand:x, -\n", "a.ko demand:now -\n", "a.ko demand -\n"} {
 		if _, err := ParseLoadList(bad); err == nil {
 			t.Errorf("%q: no error", bad)
 		}
 	}
+}
+
+func FuzzParseLoadList(f *testing.F) {
+	f.Add("a.ko now -\nb.ko late pci:v1\nc.ko demand:x,y pci:v2 x=1 y=2\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := ParseLoadList(text)
+		if err != nil {
+			return
+		}
+		for _, m := range list {
+			if len(m.Phases) == 0 || strings.Contains(m.File, "/") {
+				t.Errorf("%q: %+v", text, m)
+			}
+		}
+	})
 }
 
 // TestLoadListsOfTheImages holds the reader to what package isos writes.
