@@ -46,9 +46,9 @@ type Network struct {
 	Internal bool
 	// Attachable is shown as the user gave it; it has no effect without Swarm.
 	Attachable bool
-	Created  time.Time
-	Labels   map[string]string
-	Options  map[string]string // as the user gave them
+	Created    time.Time
+	Labels     map[string]string
+	Options    map[string]string // as the user gave them
 	// Builtin networks came with the VCH and cannot be removed.
 	Builtin bool
 }
