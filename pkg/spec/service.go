@@ -65,10 +65,12 @@ type Volume struct {
 	// Capacity and Allocated are bytes; 0 when not known.
 	Capacity, Allocated int64
 	// Access is "read-write", or "read-only" when nobody may write.
-	Access  string
-	Created time.Time
-	Labels  map[string]string
-	Options map[string]string // as the user gave them
+	Access string
+	// DiskMode is vSphere's mode of the disk in a container that writes.
+	DiskMode string
+	Created  time.Time
+	Labels   map[string]string
+	Options  map[string]string // as the user gave them
 	// Anonymous volumes were made for a container and go with `rm -v`.
 	Anonymous bool
 	// Unavailable says why its store cannot be reached now; empty: it can.

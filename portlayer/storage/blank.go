@@ -48,11 +48,16 @@ func (s *Images) Blank(ctx context.Context, sizeMB int64) (path string, err erro
 	return path, nil
 }
 
-func (s *Images) makeBlank(ctx context.Context, path string, bytes int64) (err error) {
+func (s *Images) makeBlank(ctx context.Context, path string, bytes int64) error {
 	sp, err := s.newSpool()
 	if err != nil {
 		return err
 	}
+	return importBlank(ctx, s.ds, sp, path, bytes, blankLabel)
+}
+
+// importBlank makes an empty ext4 disk at path, and closes sp.
+func importBlank(ctx context.Context, ds Datastore, sp *spool, path string, bytes int64, label string) (err error) {
 	defer func() { err = errors.Join(sp.explain(err), sp.close()) }()
 	f, err := os.Create(sp.path(rawName))
 	if err != nil {
@@ -62,14 +67,14 @@ func (s *Images) makeBlank(ctx context.Context, path string, bytes int64) (err e
 	if err := f.Truncate(bytes); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	if err := ext4.WriteBlank(f, bytes, ext4.BlankOptions{Label: blankLabel}); err != nil {
+	if err := ext4.WriteBlank(f, bytes, ext4.BlankOptions{Label: label}); err != nil {
 		return err
 	}
-	n, err := s.packFile(ctx, sp, f, bytes, "blank.vmdk")
+	n, err := packFile(ctx, sp, f, bytes, "blank.vmdk")
 	if err != nil {
 		return err
 	}
-	return s.importFile(ctx, sp, path, n, bytes)
+	return importFile(ctx, ds, sp, path, n, bytes)
 }
 
 // CloneRoot makes the read-write disk of a container, of sizeMB MiB, at dst; a

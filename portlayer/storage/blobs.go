@@ -211,7 +211,11 @@ func (s *Images) openBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, 
 
 // getSmall reads a whole file of at most limit bytes.
 func (s *Images) getSmall(ctx context.Context, path string, limit int64) ([]byte, error) {
-	r, _, err := s.ds.Get(ctx, path, 0)
+	return getSmall(ctx, s.ds, path, limit)
+}
+
+func getSmall(ctx context.Context, ds Datastore, path string, limit int64) ([]byte, error) {
+	r, _, err := ds.Get(ctx, path, 0)
 	if err != nil {
 		return nil, err
 	}

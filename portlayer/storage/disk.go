@@ -273,7 +273,7 @@ func (b *builder) pack(ctx context.Context, hex string, capacity int64) (int64, 
 		return 0, fmt.Errorf("spool: %w", err)
 	}
 	defer raw.Close() // only read
-	n, err := b.s.packFile(ctx, b.sp, raw, capacity, hex+".vmdk")
+	n, err := packFile(ctx, b.sp, raw, capacity, hex+".vmdk")
 	if err != nil {
 		return 0, err
 	}
@@ -281,7 +281,7 @@ func (b *builder) pack(ctx context.Context, hex string, capacity int64) (int64, 
 }
 
 // packFile writes raw as a VMDK into the spool.
-func (s *Images) packFile(ctx context.Context, sp *spool, raw io.ReaderAt, capacity int64, name string) (int64, error) {
+func packFile(ctx context.Context, sp *spool, raw io.ReaderAt, capacity int64, name string) (int64, error) {
 	f, err := os.OpenFile(sp.path(packedName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, fmt.Errorf("spool: %w", err)
@@ -296,7 +296,7 @@ func (b *builder) importDisk(ctx context.Context, hex string, packed, capacity i
 	u.add(func(ctx context.Context) error { return b.s.removeUnlessKept(ctx, hex) })
 	err := b.s.ds.Mkdir(ctx, b.s.at.image(hex))
 	if err == nil {
-		err = b.s.importFile(ctx, b.sp, b.s.at.disk(hex), packed, capacity)
+		err = importFile(ctx, b.s.ds, b.sp, b.s.at.disk(hex), packed, capacity)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("make the image's disk on datastore %s: %w", b.s.at.datastore(), err), u.fail(ctx))
@@ -318,20 +318,20 @@ func (s *Images) removeUnlessKept(ctx context.Context, hex string) error {
 
 // importFile imports the VMDK of the spool. A disk that is in the way is what
 // an engine that died has left, as nobody else makes disks here.
-func (s *Images) importFile(ctx context.Context, sp *spool, path string, packed, capacity int64) error {
+func importFile(ctx context.Context, ds Datastore, sp *spool, path string, packed, capacity int64) error {
 	try := func() error {
 		f, err := os.Open(sp.path(packedName))
 		if err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
 		defer f.Close() // only read
-		return s.ds.ImportDisk(ctx, path, f, packed, capacity)
+		return ds.ImportDisk(ctx, path, f, packed, capacity)
 	}
 	err := try()
 	if !errdefs.IsAlreadyExists(err) {
 		return err
 	}
-	if err := s.ds.DeleteDisk(ctx, path); err != nil {
+	if err := ds.DeleteDisk(ctx, path); err != nil {
 		return fmt.Errorf("remove an old disk: %w", err)
 	}
 	return try()

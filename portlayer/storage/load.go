@@ -24,7 +24,7 @@ const maxRecord = 32 << 20
 // left half-done. It is called once, before anything else. An image that cannot
 // be read is logged and left alone: it must not keep the rest from being used.
 func (s *Images) Load(ctx context.Context) error {
-	if err := s.cleanSpool(); err != nil {
+	if err := cleanSpool(s.cfg.Spool, spoolPrefix); err != nil {
 		return fmt.Errorf("clean spool folder: %w", err)
 	}
 	for _, dir := range []string{s.at.blobs(), s.at.images(), s.at.blanks(), s.at.tmp()} {
@@ -49,11 +49,12 @@ func (s *Images) Load(ctx context.Context) error {
 	return nil
 }
 
-func (s *Images) cleanSpool() error {
-	if err := os.MkdirAll(s.cfg.Spool, 0o700); err != nil {
+// cleanSpool removes the folders in base whose names begin with prefix.
+func cleanSpool(base, prefix string) error {
+	if err := os.MkdirAll(base, 0o700); err != nil {
 		return err
 	}
-	old, err := filepath.Glob(filepath.Join(s.cfg.Spool, spoolPrefix+"*"))
+	old, err := filepath.Glob(filepath.Join(base, prefix+"*"))
 	errs := []error{err}
 	for _, dir := range old {
 		errs = append(errs, os.RemoveAll(dir))

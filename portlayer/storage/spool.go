@@ -23,16 +23,19 @@ type spool struct {
 	left int64  // bytes that may still be written
 }
 
-func (s *Images) newSpool() (*spool, error) {
-	dir, err := os.MkdirTemp(s.cfg.Spool, spoolPrefix)
+func (s *Images) newSpool() (*spool, error) { return newSpool(s.cfg.Spool, spoolPrefix) }
+
+// newSpool makes a folder below base whose name begins with prefix.
+func newSpool(base, prefix string) (*spool, error) {
+	dir, err := os.MkdirTemp(base, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("make spool folder: %w", err)
 	}
 	free, err := freeBytes(dir)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read free space of %s: %w", s.cfg.Spool, err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("read free space of %s: %w", base, err), os.RemoveAll(dir))
 	}
-	return &spool{dir: dir, base: s.cfg.Spool, left: free - spoolReserve}, nil
+	return &spool{dir: dir, base: base, left: free - spoolReserve}, nil
 }
 
 func (sp *spool) path(name string) string { return filepath.Join(sp.dir, name) }
