@@ -45,6 +45,10 @@ type Handler interface {
 	Signal(ctx context.Context, exec, name string) error
 	Resize(ctx context.Context, exec string, rows, cols int) error
 	CloseStdin(ctx context.Context, exec string) error
+	// Network makes the guest's networks as u says, and returns when they are.
+	Network(ctx context.Context, u spec.NetworkUpdate) error
+	// Grow lets the filesystem of the disk scsi0:unit fill its disk.
+	Grow(ctx context.Context, unit int) error
 	// Follow writes log frames as they are made until the run has ended.
 	Follow(ctx context.Context, r LogRequest, w io.Writer) error
 }
@@ -241,6 +245,14 @@ func (s *ServerConn) call(ctx context.Context, c ssh.NewChannel) error {
 		err = s.h.Resize(o.ctx, q.Exec, q.Rows, q.Cols)
 	case callCloseStdin:
 		err = s.h.CloseStdin(o.ctx, q.Exec)
+	case callNetwork:
+		if q.Network == nil {
+			err = fmt.Errorf("network update without its contents: %w", errdefs.ErrInvalidArgument)
+			break
+		}
+		err = s.h.Network(o.ctx, *q.Network)
+	case callGrow:
+		err = s.h.Grow(o.ctx, q.Unit)
 	default:
 		err = fmt.Errorf("unknown method %q: %w", q.Method, errdefs.ErrNotImplemented)
 	}

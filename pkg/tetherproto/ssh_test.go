@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/crypto/ssh"
 
@@ -44,6 +45,7 @@ func quiet() *logrus.Entry {
 type fake struct {
 	mu    sync.Mutex
 	calls []string
+	nets  []spec.NetworkUpdate
 	stdin error // how the last attach's stdin ended
 	ended chan struct{}
 }
@@ -104,6 +106,24 @@ func (f *fake) Resize(_ context.Context, exec string, rows, cols int) error {
 }
 
 func (f *fake) CloseStdin(_ context.Context, exec string) error { f.note("close %q", exec); return nil }
+
+func (f *fake) Network(_ context.Context, u spec.NetworkUpdate) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nets = append(f.nets, u)
+	if len(u.Endpoints) == 0 {
+		return fmt.Errorf("no such NIC: %w", errdefs.ErrFailedPrecondition)
+	}
+	return nil
+}
+
+func (f *fake) Grow(_ context.Context, unit int) error {
+	f.note("grow %d", unit)
+	if unit > 63 {
+		return fmt.Errorf("unit %d: %w", unit, errdefs.ErrNotFound)
+	}
+	return nil
+}
 
 func (f *fake) Follow(_ context.Context, r LogRequest, w io.Writer) error {
 	lw := logframe.NewWriter(w, r.After.Run)
@@ -205,6 +225,43 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestNetworkAndGrow: an update arrives whole, and so does why it was refused.
+func TestNetworkAndGrow(t *testing.T) {
+	l := newLine(t, fault{})
+	f := &fake{ended: make(chan struct{})}
+	c, _ := pair(t, l, f, nil)
+	ctx := context.Background()
+	u := spec.NetworkUpdate{
+		Endpoints: []spec.Endpoint{
+			{Network: "bridge", NetworkID: "1", PortGroup: "pg", MAC: "00:50:56:00:00:01", IP: "172.16.0.2/16", Gateway: "172.16.0.1", Static: true,
+				Aliases: []string{"a"}, Links: []string{"db:x"}, Ports: []string{"80:80/tcp"}},
+			{Network: "inner", MAC: "00:50:56:00:00:01", IP: "172.17.0.2/16"}},
+		DNS: spec.DNS{Servers: []string{"172.16.0.1"}, Search: []string{"s"}, Options: []string{"ndots:0"}}, Hosts: []string{"a:1.2.3.4"},
+		Filter: true, GatewayMAC: "00:50:56:00:00:fe", Peers: []spec.Peer{{MAC: "00:50:56:00:00:02", Addresses: []string{"172.16.0.3"}}},
+	}
+	if err := c.Network(ctx, u); err != nil {
+		t.Error(err)
+	}
+	if err := c.Network(ctx, spec.NetworkUpdate{}); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "no such NIC") {
+		t.Errorf("refused update: %v", err)
+	}
+	if d := cmp.Diff([]spec.NetworkUpdate{u, {}}, f.nets); d != "" {
+		t.Errorf("(-sent +got):\n%s", d)
+	}
+	if _, err := c.call(ctx, callRequest{Method: callNetwork}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("update without contents: %v", err)
+	}
+	if err := c.Grow(ctx, 5); err != nil {
+		t.Error(err)
+	}
+	if err := c.Grow(ctx, 64); !errdefs.IsNotFound(err) {
+		t.Errorf("grow of nothing: %v", err)
+	}
+	if got := strings.Join(f.calls, ","); got != "grow 5,grow 64" {
+		t.Errorf("calls: %s", got)
+	}
+}
+
 func TestUnknownIsRefusedNotFatal(t *testing.T) {
 	l := newLine(t, fault{})
 	f := &fake{ended: make(chan struct{})}
@@ -290,6 +347,9 @@ func TestKeysArePinned(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"method":"release"}`))
 	f.Add(encode(Report{Kind: ReportExited}))
+	f.Add(encode(callRequest{Method: callNetwork, Network: &spec.NetworkUpdate{Filter: true, Endpoints: []spec.Endpoint{{IP: "172.16.0.2/16"}},
+		Peers: []spec.Peer{{MAC: "00:50:56:00:00:02", Addresses: []string{"172.16.0.3"}}}}}))
+	f.Add([]byte(`{"method":"grow","unit":-1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, to := range []any{&callRequest{}, &AttachRequest{}, &ExecRequest{}, &LogRequest{}, &Report{}, &reply{}} {
 			_ = decode(data, to)

@@ -199,6 +199,22 @@ func (h handler) CloseStdin(_ context.Context, exec string) error {
 	return p.Stdin().Close()
 }
 
+// Network makes the guest's networks as the engine says.
+func (h handler) Network(ctx context.Context, u spec.NetworkUpdate) error {
+	if h.cfg.Network == nil {
+		return fmt.Errorf("networks of a running guest: %w", errdefs.ErrNotImplemented)
+	}
+	return h.cfg.Network(ctx, u)
+}
+
+// Grow lets a filesystem fill its disk.
+func (h handler) Grow(ctx context.Context, unit int) error {
+	if h.cfg.Grow == nil {
+		return fmt.Errorf("growing a filesystem in a running guest: %w", errdefs.ErrNotImplemented)
+	}
+	return h.cfg.Grow(ctx, unit)
+}
+
 // Follow writes log frames as they are made.
 func (h handler) Follow(ctx context.Context, r tetherproto.LogRequest, w io.Writer) error {
 	return h.recent.follow(ctx, r, w)

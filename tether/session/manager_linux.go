@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,13 @@ type Config struct {
 	RunID    uint64
 	Reporter Reporter
 	Logger   *logrus.Entry
+
+	// Network makes the guest's networks as the engine says. It may be called
+	// before the boot is over, and by several goroutines. Nil: not offered.
+	Network func(context.Context, spec.NetworkUpdate) error
+	// Grow lets the mounted filesystem of the disk scsi0:unit fill its disk.
+	// Nil: not offered.
+	Grow func(ctx context.Context, unit int) error
 
 	// ReleaseWait bounds the wait of a process with Attach for the engine, so
 	// that a power-on without a VCH works. Default 30 s.
