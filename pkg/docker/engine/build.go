@@ -29,6 +29,24 @@ type buildInput struct {
 	Networks []spec.Network
 	// MHzPerCPU turns a fraction of a CPU into a limit; 0 is unknown.
 	MHzPerCPU int64
+	// Find resolves a container, for links; PortsInUse are the host ports of the
+	// others ("80/tcp"). nil: there are none.
+	Find       func(ref string) (spec.View, error)
+	PortsInUse func() map[string]bool
+}
+
+func (in buildInput) find(ref string) (spec.View, error) {
+	if in.Find == nil {
+		return spec.View{}, noSuchContainer(ref)
+	}
+	return in.Find(ref)
+}
+
+func (in buildInput) portsInUse() map[string]bool {
+	if in.PortsInUse == nil {
+		return nil
+	}
+	return in.PortsInUse()
 }
 
 // build makes the container of a request whose Config is merged already. It
@@ -71,8 +89,10 @@ func build(r *Request, in buildInput) (spec.Container, []string, error) {
 	note(nil, err)
 	out.Mounts, err = tmpfsMounts(h)
 	note(nil, err)
-	out.Endpoints, err = endpoints(r, in.Networks)
-	note(nil, err)
+	var links []string
+	out.Endpoints, links, w, err = endpoints(r, in)
+	note(w, err)
+	out.Hosts = append(append([]string(nil), h.ExtraHosts...), links...)
 	note(nil, checkHost(r))
 	return out, warnings, errors.Join(errs...)
 }

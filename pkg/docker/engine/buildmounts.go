@@ -75,35 +75,6 @@ func tmpfsOptions(m MountRequest) string {
 	return strings.Join(opts, ",")
 }
 
-// endpoints resolves the network mode. "default" and "bridge" are the VCH's
-// first network, "none" is no NIC.
-func endpoints(r *Request, networks []spec.Network) ([]spec.Endpoint, error) {
-	mode := r.HostConfig.NetworkMode
-	for name := range r.Endpoints {
-		if name != mode && !(isDefaultNetwork(name) && isDefaultNetwork(mode)) {
-			return nil, notImplemented("not supported: a container on more than one network (%s and %s)", mode, name)
-		}
-	}
-	switch {
-	case mode == "none" || r.Config.NetworkDisabled:
-		return nil, nil
-	case mode == "host":
-		return nil, notImplemented("not supported: host networking (--network host): a container is a virtual machine with a network of its own")
-	case strings.HasPrefix(mode, "container:"):
-		return nil, notImplemented("not supported: another container's network (--network %s): a container is a virtual machine with a network of its own", mode)
-	case len(networks) == 0:
-		return nil, internal("this VCH has no container network")
-	case isDefaultNetwork(mode):
-		return []spec.Endpoint{{Network: networks[0].Name, NetworkID: networks[0].ID}}, nil
-	}
-	for _, n := range networks {
-		if n.Name == mode || n.ID == mode || (len(mode) >= 12 && strings.HasPrefix(n.ID, mode)) {
-			return []spec.Endpoint{{Network: n.Name, NetworkID: n.ID}}, nil
-		}
-	}
-	return nil, notFound("network %s not found", mode)
-}
-
 func isDefaultNetwork(mode string) bool { return mode == "" || mode == "default" || mode == "bridge" }
 
 // checkHost checks the values of host options that are honoured in part.

@@ -48,7 +48,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 	if err != nil {
 		return "", nil, err
 	}
-	c, w, err := build(r, buildInput{ID: id, Image: img, Networks: e.pl.Networks(), MHzPerCPU: mhz})
+	c, w, err := build(r, buildInput{ID: id, Image: img, Networks: e.pl.Networks(), MHzPerCPU: mhz, Find: e.find, PortsInUse: e.portsInUse})
 	warnings = append(warnings, w...)
 	if err := errors.Join(err, refused); err != nil {
 		return "", nil, err

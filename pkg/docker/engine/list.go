@@ -348,19 +348,22 @@ func (f *listFilter) onNetwork(c *spec.Container) bool {
 	return false
 }
 
-// hasPort looks for a published port, or for an exposed one.
+// hasPort looks for a published port, or for an exposed one, of a container that
+// runs.
 func (f *listFilter) hasPort(i *Info) bool {
-	for _, ep := range i.Container.Endpoints {
-		for _, p := range ep.Ports {
-			host, inside, ok := strings.Cut(p, ":")
-			_, proto, _ := strings.Cut(inside, "/")
-			if ok && (f.publish[host+"/"+proto] || f.ports[inside]) {
-				return true
-			}
+	if !i.State.Running {
+		return false
+	}
+	for _, p := range PublishedPorts(&i.Container) {
+		if f.publish[fmt.Sprintf("%d/%s", p.HostPort, p.Proto)] || f.ports[fmt.Sprintf("%d/%s", p.Port, p.Proto)] {
+			return true
 		}
 	}
 	for p := range i.Config.ExposedPorts {
-		if i.State.Running && f.ports[p] {
+		if !strings.Contains(p, "/") {
+			p += "/tcp"
+		}
+		if f.ports[p] {
 			return true
 		}
 	}

@@ -59,13 +59,13 @@ func configOptions() []Option {
 	),
 		Option{Field: "Config.Healthcheck", How: Warned, Why: "the health check is kept but not run: this version has no health monitoring", Harmless: isNoHealthcheck},
 		Option{Field: "Config.Volumes", How: Refused, Why: "anonymous volumes (-v PATH): this version has no volumes"},
-		Option{Field: "Config.MacAddress", How: Refused, Why: "a chosen MAC address (--mac-address): vSphere assigns it"},
+		Option{Field: "Config.MacAddress", How: Refused, Why: whyMAC},
 	)
 }
 
 func hostOptions() []Option {
 	out := honoured("HostConfig.",
-		"NetworkMode", "RestartPolicy", "AutoRemove", "ConsoleSize", "Annotations", "CapAdd", "CapDrop", "Dns", "DnsOptions",
+		"NetworkMode", "PortBindings", "PublishAllPorts", "Links", "RestartPolicy", "AutoRemove", "ConsoleSize", "Annotations", "CapAdd", "CapDrop", "Dns", "DnsOptions",
 		"DnsSearch", "ExtraHosts", "GroupAdd", "Privileged", "ReadonlyRootfs", "Tmpfs", "ShmSize", "Sysctls", "CpuShares",
 		"Memory", "MemoryReservation", "NanoCpus", "CpuPeriod", "CpuQuota", "CpuCount", "Ulimits",
 		"ContainerIDFile",                                           // the client writes it
@@ -82,11 +82,8 @@ func refusedHost() []Option {
 	}
 	return []Option{
 		h("Binds", "volumes and bind mounts (-v): this version has no volumes, and a VCH has no host directories to mount", nil),
-		h("PortBindings", "published ports (-p): this version has no port mapping", emptyBindings),
-		h("PublishAllPorts", "published ports (-P): this version has no port mapping", nil),
 		h("VolumeDriver", "volume drivers: this version has no volumes", oneOf("local", "vsphere")),
 		h("VolumesFrom", "--volumes-from: this version has no volumes", nil),
-		h("Links", "--link: this version has no container names in DNS", nil),
 		h("Cgroup", "a shared cgroup: "+ownKernel, nil),
 		h("IpcMode", "a shared IPC namespace (--ipc): "+ownKernel, oneOf("private", "shareable")),
 		h("PidMode", "a shared PID namespace (--pid): "+ownKernel, nil),
@@ -137,12 +134,9 @@ func endpointOptions() []Option {
 		return Option{Field: "Endpoint." + name, How: how, Why: why}
 	}
 	return []Option{
-		e("IPAMConfig", Refused, "a chosen address (--ip): this version assigns addresses itself"),
-		e("Links", Refused, "links (--link): this version has no container names in DNS"),
-		e("Aliases", Refused, "network aliases (--network-alias): this version has no user-defined networks"),
-		e("MacAddress", Refused, "a chosen MAC address (--mac-address): vSphere assigns it"),
-		e("DriverOpts", Refused, "network driver options"),
-		e("GwPriority", Honoured, ""), // one network only
+		e("IPAMConfig", Honoured, ""), e("Links", Honoured, ""), e("Aliases", Honoured, ""), e("GwPriority", Honoured, ""),
+		e("MacAddress", Refused, whyMAC),
+		e("DriverOpts", Refused, whyDriverOpts),
 		e("NetworkID", Output, ""), e("EndpointID", Output, ""), e("Gateway", Output, ""), e("IPAddress", Output, ""),
 		e("IPPrefixLen", Output, ""), e("IPv6Gateway", Output, ""), e("GlobalIPv6Address", Output, ""),
 		e("GlobalIPv6PrefixLen", Output, ""), e("DNSNames", Output, ""),
@@ -215,16 +209,6 @@ func isNoHealthcheck(v any) bool {
 	m, _ := v.(map[string]any)
 	test, _ := m["Test"].([]any)
 	return len(test) == 1 && test[0] == "NONE"
-}
-
-func emptyBindings(v any) bool {
-	m, _ := v.(map[string]any)
-	for _, b := range m {
-		if list, ok := b.([]any); !ok || len(list) > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func onlyUnconfined(v any) bool {

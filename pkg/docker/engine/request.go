@@ -72,6 +72,9 @@ type HostConfig struct {
 	CPUCount          int64 `json:"CpuCount"`
 	Ulimits           []Ulimit
 	Mounts            []MountRequest
+	PortBindings      map[string][]PortBinding
+	PublishAllPorts   bool
+	Links             []string
 }
 
 // RestartPolicy is when a container is started again by itself.
