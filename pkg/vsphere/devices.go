@@ -148,7 +148,11 @@ func connected() *types.VirtualDeviceConnectInfo {
 	return &types.VirtualDeviceConnectInfo{StartConnected: true, Connected: true, AllowGuestControl: false}
 }
 
+// file names a file; without a reference, its path says which datastore it is on.
 func file(path string, ds types.ManagedObjectReference) types.VirtualDeviceFileBackingInfo {
+	if ds.Value == "" {
+		return types.VirtualDeviceFileBackingInfo{FileName: path}
+	}
 	return types.VirtualDeviceFileBackingInfo{FileName: path, Datastore: &ds}
 }
 

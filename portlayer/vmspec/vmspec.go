@@ -63,16 +63,8 @@ func Disk(datastore, id string) string { return Path(datastore, id, id+".vmdk") 
 func Arrange(c spec.Container) (spec.Container, error) {
 	c.Root.UpperUnit, c.Root.ImageUnit = upperUnit, imageUnit
 	c.Mounts = append([]spec.Mount(nil), c.Mounts...)
-	n := firstUnit
-	for i := range c.Mounts {
-		if c.Mounts[i].Type != spec.MountVolume {
-			continue
-		}
-		if n >= vsphere.MaxDisks {
-			return c, fmt.Errorf("container has more than %d volumes: %w", vsphere.MaxDisks-firstUnit, errdefs.ErrInvalidArgument)
-		}
-		c.Mounts[i].Unit = vsphere.SCSIUnit(n)
-		n++
+	if err := arrangeVolumes(c.Mounts); err != nil {
+		return c, err
 	}
 	var err error
 	c.Endpoints, err = arrangeNICs(c.Endpoints)
@@ -185,11 +177,8 @@ func devices(c spec.Container, env Env) ([]types.BaseVirtualDeviceConfigSpec, er
 	if c.Root.ImageDisk != "" {
 		out = append(out, vsphere.Add(ImageDisk(c, env.Ref)))
 	}
-	for _, m := range c.Mounts {
-		if m.Type == spec.MountVolume {
-			d := vsphere.Disk{Path: m.Source, Unit: m.Unit, Mode: types.VirtualDiskModeIndependent_persistent}
-			out = append(out, vsphere.Add(d.Device(env.Ref)))
-		}
+	for _, d := range VolumeDisks(c) {
+		out = append(out, vsphere.Add(d))
 	}
 	for i, n := range nics(c.Endpoints) {
 		b, ok := env.Networks[n.portGroup]

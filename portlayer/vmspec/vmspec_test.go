@@ -183,9 +183,10 @@ func golden(t *testing.T, name, got string) {
 
 func TestArrange(t *testing.T) {
 	c := hello()
-	for range 13 {
-		c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountVolume, Path: "/v"})
+	for i := range 13 {
+		c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountVolume, Path: "/v", Source: fmt.Sprint(i)})
 	}
+	c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountTmpfs, Path: "/t"}, spec.Mount{Type: spec.MountVolume, Path: "/again", Source: "3"})
 	a, err := Arrange(c)
 	if err != nil {
 		t.Fatal(err)
@@ -194,13 +195,13 @@ func TestArrange(t *testing.T) {
 	for _, m := range a.Mounts {
 		units = append(units, m.Unit)
 	}
-	if d := cmp.Diff([]int{2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15}, units); d != "" {
+	if d := cmp.Diff([]int{2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 0, 5}, units); d != "" {
 		t.Errorf("units:\n%s", d)
 	}
 	if c.Mounts[0].Unit != 0 {
 		t.Error("Arrange changed its argument")
 	}
-	c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountVolume, Path: "/v"})
+	c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountVolume, Path: "/v", Source: "one too many"})
 	if _, err := Arrange(c); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("14 volumes: %v", err)
 	}
