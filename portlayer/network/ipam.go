@@ -1,11 +1,13 @@
 package network
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -22,11 +24,16 @@ const (
 
 // Scope is one network with addresses of its own.
 type Scope struct {
-	ID, Name, PortGroup string
-	Subnet              netip.Prefix
+	// Net is what is kept of it; its Name and ID are the scope's. What follows
+	// is what it says, parsed.
+	Net    spec.Network
+	Subnet netip.Prefix
+	// Range is the part of Subnet that addresses are chosen from.
+	Range netip.Prefix
 	// Gateway is the VCH's own address on it.
 	Gateway netip.Addr
-	Created time.Time
+	// Reserved addresses are given to nobody.
+	Reserved map[netip.Addr]bool
 	// Leases are the owners (container ids) of addresses.
 	Leases map[netip.Addr]string
 	// next is where the search for a free address begins, so that an address
@@ -39,6 +46,26 @@ type State struct {
 	Scopes map[string]Scope
 	// Default is the network of a container that names none.
 	Default string
+	// Damaged are networks whose file cannot be read: their names and subnets,
+	// as far as they are known, are not given to others.
+	Damaged []Damaged
+	// Used are networks of others that new subnets must not overlap.
+	Used []netip.Prefix
+	// macs are the owners of MAC addresses on the bridge port group.
+	macs map[string]string
+	// ports are the host ports that containers have, running or not.
+	ports map[string][]Publication
+
+	vch   string
+	pool  netip.Prefix
+	width int
+}
+
+// Damaged is what is known of a network whose file cannot be read.
+type Damaged struct {
+	ID, Name string
+	Subnet   netip.Prefix
+	Err      error
 }
 
 // Config of the default bridge.
@@ -52,6 +79,8 @@ type Config struct {
 	// PortGroup is the vSphere network behind the bridge.
 	PortGroup string
 	Created   time.Time
+	// Used are networks that the VCH is on, which no bridge network may overlap.
+	Used []netip.Prefix
 }
 
 // New gives the state of a VCH without containers: the default bridge, the
@@ -71,14 +100,17 @@ func New(cfg Config) (State, error) {
 		return State{}, fmt.Errorf("bridge network width %d: want %d to 29 for range %s: %w", cfg.Width, pool.Bits(), cfg.Range, errdefs.ErrInvalidArgument)
 	}
 	subnet := netip.PrefixFrom(pool.Masked().Addr(), cfg.Width)
-	gateway := subnet.Addr().Next()
 	sum := sha256.Sum256([]byte(cfg.VCH + "/" + BridgeName))
+	sc, err := newScope(spec.Network{
+		ID: hex.EncodeToString(sum[:]), Name: BridgeName, Driver: "bridge", PortGroup: cfg.PortGroup,
+		Subnet: subnet.String(), Gateway: subnet.Addr().Next().String(), Created: cfg.Created, Builtin: true,
+	})
+	if err != nil {
+		return State{}, err
+	}
 	return State{
-		Default: BridgeName,
-		Scopes: map[string]Scope{BridgeName: {
-			ID: hex.EncodeToString(sum[:]), Name: BridgeName, PortGroup: cfg.PortGroup,
-			Subnet: subnet, Gateway: gateway, Created: cfg.Created, next: gateway.Next(),
-		}},
+		Default: BridgeName, Scopes: map[string]Scope{BridgeName: sc},
+		Used: cfg.Used, vch: cfg.VCH, pool: pool.Masked(), width: cfg.Width,
 	}, nil
 }
 
@@ -94,7 +126,8 @@ type Lease struct {
 	Network, NetworkID, PortGroup string
 	Addr                          netip.Addr
 	Prefix                        netip.Prefix // Addr with the subnet's length
-	Gateway                       netip.Addr
+	// Gateway is not valid on an internal network, which has no way out.
+	Gateway netip.Addr
 }
 
 // Allocate gives an address of a network to an owner. Unknown network:
@@ -118,8 +151,8 @@ func Allocate(s State, r Request) (State, Lease, error) {
 		sc.next = addr.Next()
 	}
 	return s.with(sc), Lease{
-		Network: sc.Name, NetworkID: sc.ID, PortGroup: sc.PortGroup, Addr: addr,
-		Prefix: netip.PrefixFrom(addr, sc.Subnet.Bits()), Gateway: sc.Gateway,
+		Network: sc.Net.Name, NetworkID: sc.Net.ID, PortGroup: sc.Net.PortGroup, Addr: addr,
+		Prefix: netip.PrefixFrom(addr, sc.Subnet.Bits()), Gateway: sc.wayOut(),
 	}, nil
 }
 
@@ -133,7 +166,19 @@ func Release(s State, owner string) State {
 			s = s.with(sc)
 		}
 	}
-	return s
+	return s.withPorts(owner, nil).withoutMAC(owner)
+}
+
+// ReleaseOn gives back an owner's address on one network. What it has on the
+// others stays, and so does its MAC address.
+func ReleaseOn(s State, owner, network string) State {
+	sc, ok := s.Scopes[network]
+	if !ok {
+		return s
+	}
+	sc.Leases = maps.Clone(sc.Leases)
+	maps.DeleteFunc(sc.Leases, func(_ netip.Addr, o string) bool { return o == owner })
+	return s.with(sc)
 }
 
 // Restore takes back the leases that an existing container has in its
@@ -141,7 +186,11 @@ func Release(s State, owner string) State {
 // error (ErrConflict) names both, and the other leases are restored.
 func Restore(s State, owner string, endpoints []spec.Endpoint) (State, error) {
 	var clash error
+	s = s.withPorts(owner, endpoints)
 	for _, e := range endpoints {
+		if e.MAC != "" {
+			s = s.withMAC(e.MAC, owner)
+		}
 		if e.IP == "" {
 			continue
 		}
@@ -162,21 +211,21 @@ func Restore(s State, owner string, endpoints []spec.Endpoint) (State, error) {
 	return s, clash
 }
 
-// Networks lists the scopes, the default one first.
+// Networks lists the scopes, the default one first, then the oldest.
 func (s State) Networks() []spec.Network {
-	out := []spec.Network{}
-	add := func(sc Scope) {
-		out = append(out, spec.Network{
-			ID: sc.ID, Name: sc.Name, Driver: "bridge", Subnet: sc.Subnet.String(),
-			Gateway: sc.Gateway.String(), PortGroup: sc.PortGroup, Created: sc.Created,
-		})
+	out := make([]spec.Network, 0, len(s.Scopes))
+	for _, sc := range s.Scopes {
+		out = append(out, sc.Net)
 	}
-	add(s.Scopes[s.Default])
-	for name, sc := range s.Scopes {
-		if name != s.Default {
-			add(sc)
+	slices.SortFunc(out, func(a, b spec.Network) int {
+		switch {
+		case a.Name == s.Default:
+			return -1
+		case b.Name == s.Default:
+			return 1
 		}
-	}
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
+	})
 	return out
 }
 
@@ -188,8 +237,13 @@ func (s State) find(network string) (Scope, error) {
 		return sc, nil
 	}
 	for _, sc := range s.Scopes {
-		if sc.ID == network {
+		if sc.Net.ID == network {
 			return sc, nil
+		}
+	}
+	for _, d := range s.Damaged {
+		if d.Name == network || d.ID == network {
+			return Scope{}, fmt.Errorf("network %s cannot be used, its file is damaged: %w: %w", network, d.Err, errdefs.ErrFailedPrecondition)
 		}
 	}
 	return Scope{}, fmt.Errorf("network %s not found: %w", network, errdefs.ErrNotFound)
@@ -197,7 +251,7 @@ func (s State) find(network string) (Scope, error) {
 
 func (s State) with(sc Scope) State {
 	s.Scopes = maps.Clone(s.Scopes)
-	s.Scopes[sc.Name] = sc
+	s.Scopes[sc.Net.Name] = sc
 	return s
 }
 
@@ -206,18 +260,18 @@ func (sc Scope) choose(want string) (netip.Addr, error) {
 		return sc.wanted(want)
 	}
 	a := sc.next
-	if !sc.usable(a) {
-		a = sc.Subnet.Addr().Next()
+	if !sc.Range.Contains(a) {
+		a = sc.Range.Addr()
 	}
 	for first := a; ; {
 		if _, taken := sc.Leases[a]; sc.usable(a) && !taken {
 			return a, nil
 		}
-		if a = a.Next(); !sc.Subnet.Contains(a) {
-			a = sc.Subnet.Addr().Next()
+		if a = a.Next(); !sc.Range.Contains(a) {
+			a = sc.Range.Addr()
 		}
 		if a == first {
-			return a, fmt.Errorf("network %s (%s) has no free address left: %w", sc.Name, sc.Subnet, errdefs.ErrResourceExhausted)
+			return a, fmt.Errorf("network %s (%s) has no free address left: %w", sc.Net.Name, sc.Range, errdefs.ErrResourceExhausted)
 		}
 	}
 }
@@ -228,19 +282,26 @@ func (sc Scope) wanted(want string) (netip.Addr, error) {
 		return a, err
 	}
 	if !sc.usable(a) {
-		return a, fmt.Errorf("address %s cannot be used on network %s (%s): %w", a, sc.Name, sc.Subnet, errdefs.ErrInvalidArgument)
+		return a, fmt.Errorf("address %s cannot be used on network %s (%s): %w", a, sc.Net.Name, sc.Subnet, errdefs.ErrInvalidArgument)
 	}
 	if owner, taken := sc.Leases[a]; taken {
-		return a, fmt.Errorf("address %s on network %s is already in use by container %s: %w", a, sc.Name, owner, errdefs.ErrConflict)
+		return a, fmt.Errorf("address %s on network %s is already in use by container %s: %w", a, sc.Net.Name, owner, errdefs.ErrConflict)
 	}
 	return a, nil
 }
 
-// usable excludes the network's own address, its broadcast address and the
-// gateway.
+func (sc Scope) wayOut() netip.Addr {
+	if sc.Net.Internal {
+		return netip.Addr{}
+	}
+	return sc.Gateway
+}
+
+// usable excludes the network's own address, its broadcast address, the gateway
+// and what is reserved.
 func (sc Scope) usable(a netip.Addr) bool {
 	return a.IsValid() && sc.Subnet.Contains(a) && a != sc.Subnet.Masked().Addr() &&
-		a != sc.Gateway && sc.Subnet.Contains(a.Next())
+		a != sc.Gateway && !sc.Reserved[a] && sc.Subnet.Contains(a.Next())
 }
 
 func parseAddr(s string) (netip.Addr, error) {

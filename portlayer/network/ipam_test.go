@@ -45,7 +45,7 @@ func TestAllocate(t *testing.T) {
 	}{
 		{req: Request{Owner: "a"}, want: "172.16.0.2/16"},
 		{req: Request{Owner: "b", Network: "bridge"}, want: "172.16.0.3/16"},
-		{req: Request{Owner: "c", Network: s.Scopes["bridge"].ID}, want: "172.16.0.4/16"},
+		{req: Request{Owner: "c", Network: s.Scopes["bridge"].Net.ID}, want: "172.16.0.4/16"},
 		{req: Request{Owner: "d", IP: "172.16.0.5"}, want: "172.16.0.5/16"},
 		{req: Request{Owner: "e"}, want: "172.16.0.6/16"},
 		{req: Request{Owner: "f", IP: "172.16.0.5/16"}, is: errdefs.IsConflict},

@@ -15,24 +15,73 @@ type Leases struct {
 // NewLeases begins with a state.
 func NewLeases(s State) *Leases { return &Leases{s: s} }
 
-// Allocate fills in the address, gateway and port group of every endpoint, or
-// of none. No endpoints stay none: a container without a network.
+// Allocate fills in the address, gateway, port group and MAC address of every
+// endpoint, or of none, and chooses host ports. No endpoints stay none: a
+// container without a network.
 func (l *Leases) Allocate(owner string, endpoints []spec.Endpoint) ([]spec.Endpoint, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, out := l.s, append([]spec.Endpoint(nil), endpoints...)
+	if len(out) == 0 {
+		return out, nil
+	}
+	want := ""
+	for _, e := range out {
+		if want == "" {
+			want = e.MAC
+		}
+	}
+	s, mac, err := MAC(s, owner, want)
+	if err != nil {
+		return nil, err
+	}
 	for i := range out {
-		e := &out[i]
-		next, lease, err := Allocate(s, Request{Network: e.Network, Owner: owner, IP: e.IP})
-		if err != nil {
+		if s, err = fill(s, owner, mac, &out[i]); err != nil {
 			return nil, err
 		}
-		s = next
-		e.Network, e.NetworkID, e.PortGroup = lease.Network, lease.NetworkID, lease.PortGroup
-		e.IP, e.Gateway = lease.Prefix.String(), lease.Gateway.String()
 	}
-	l.s = s
+	out = Arrange(out)
+	for i := range out {
+		if out[i].Ports, err = choosePorts(s, owner, out[i].Ports); err != nil {
+			return nil, err
+		}
+	}
+	l.s = s.withPorts(owner, out)
 	return out, nil
+}
+
+// Join gives a container that exists an address on one more network. mac is
+// that of its NIC on the bridge.
+func (l *Leases) Join(owner, mac string, e spec.Endpoint) (spec.Endpoint, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := fill(l.s, owner, mac, &e)
+	if err != nil {
+		return e, err
+	}
+	l.s = s.withMAC(mac, owner)
+	return e, nil
+}
+
+// Leave gives back an address on one network.
+func (l *Leases) Leave(owner, network string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.s = ReleaseOn(l.s, owner, network)
+}
+
+func fill(s State, owner, mac string, e *spec.Endpoint) (State, error) {
+	s, lease, err := Allocate(s, Request{Network: e.Network, Owner: owner, IP: e.IP})
+	if err != nil {
+		return s, err
+	}
+	e.Static = e.Static || e.IP != ""
+	e.Network, e.NetworkID, e.PortGroup, e.MAC = lease.Network, lease.NetworkID, lease.PortGroup, mac
+	e.IP, e.Gateway = lease.Prefix.String(), ""
+	if lease.Gateway.IsValid() {
+		e.Gateway = lease.Gateway.String()
+	}
+	return s, nil
 }
 
 // Restore takes back what an existing container has; see the function Restore.
@@ -49,6 +98,18 @@ func (l *Leases) Release(owner string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.s = Release(l.s, owner)
+}
+
+// Change replaces the state by what f makes of it; with an error nothing
+// changes. f must not call back.
+func (l *Leases) Change(f func(State) (State, error)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := f(l.s)
+	if err == nil {
+		l.s = s
+	}
+	return err
 }
 
 // State is a copy of the state.
