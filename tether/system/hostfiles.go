@@ -3,6 +3,7 @@ package system
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -65,6 +66,43 @@ func Hosts(c HostsConfig) string {
 		}
 	}
 	return b.String()
+}
+
+// MergeHosts is what /etc/hosts becomes when we would write after and had written
+// before, while somebody in the container may have written current: lines that
+// were ours go, and those of others stay.
+func MergeHosts(current, before, after string) string {
+	if current == before {
+		return after
+	}
+	ours := map[string]bool{}
+	for l := range strings.Lines(before + after) {
+		ours[strings.TrimSuffix(l, "\n")] = true
+	}
+	var b strings.Builder
+	b.WriteString(after)
+	for l := range strings.Lines(current) {
+		if l = strings.TrimSuffix(l, "\n"); !ours[l] {
+			b.WriteString(l + "\n")
+		}
+	}
+	return b.String()
+}
+
+// announcement is the frame by which a card says which address it has: an ARP
+// request for its own (RFC 5227, section 3).
+func announcement(mac, cidr string) ([]byte, error) {
+	hw, err := net.ParseMAC(mac)
+	if err != nil || len(hw) != 6 {
+		return nil, fmt.Errorf("%q is not the address of a card", mac)
+	}
+	text, _, _ := strings.Cut(cidr, "/")
+	ip := net.ParseIP(text).To4()
+	if ip == nil {
+		return nil, fmt.Errorf("%q is not an IPv4 address", cidr)
+	}
+	return slices.Concat([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, []byte(hw), []byte{0x08, 0x06},
+		[]byte{0, 1, 0x08, 0, 6, 4, 0, 1}, []byte(hw), []byte(ip), make([]byte, 6), []byte(ip)), nil
 }
 
 // sysctlPath is the file below /proc/sys of a kernel parameter: dots separate,

@@ -3,6 +3,7 @@ package system
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
 	"slices"
 	"strings"
@@ -104,27 +105,45 @@ func (l *Link) Up() error {
 
 // SetAddress makes cidr the interface's only IPv4 address.
 func (l *Link) SetAddress(cidr string) error {
-	a, err := netlink.ParseAddr(cidr)
-	if err != nil {
-		return fmt.Errorf("%s: address %q: %w", l.Name, cidr, err)
-	}
+	_, err := l.SetAddresses([]string{cidr})
+	return err
+}
+
+// SetAddresses makes cidrs the interface's only IPv4 addresses, and returns those
+// that are new. Those that stay are not touched. What goes, goes first: an address
+// added to a subnet that has one would go with that one.
+func (l *Link) SetAddresses(cidrs []string) (added []string, err error) {
 	old, err := netlink.AddrList(l.l, netlink.FAMILY_V4)
 	if err != nil {
-		return fmt.Errorf("%s: addresses: %w", l.Name, err)
+		return nil, fmt.Errorf("%s: addresses: %w", l.Name, err)
 	}
-	if err := netlink.AddrReplace(l.l, a); err != nil {
-		return fmt.Errorf("%s: set address %s: %w", l.Name, cidr, err)
+	var want []*netlink.Addr
+	for _, cidr := range cidrs {
+		a, err := netlink.ParseAddr(cidr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: address %q: %w", l.Name, cidr, err)
+		}
+		want = append(want, a)
 	}
+	same := func(a netlink.Addr, b *netlink.Addr) bool { return a.IPNet.String() == b.IPNet.String() }
 	for _, o := range old {
-		if o.IPNet.String() == a.IPNet.String() {
+		if slices.ContainsFunc(want, func(w *netlink.Addr) bool { return same(o, w) }) {
 			continue
 		}
-		o := o
 		if err := netlink.AddrDel(l.l, &o); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return fmt.Errorf("%s: remove address %s: %w", l.Name, o.IPNet, err)
+			return added, fmt.Errorf("%s: remove address %s: %w", l.Name, o.IPNet, err)
 		}
 	}
-	return nil
+	for i, w := range want {
+		if slices.ContainsFunc(old, func(o netlink.Addr) bool { return same(o, w) }) {
+			continue
+		}
+		if err := netlink.AddrReplace(l.l, w); err != nil {
+			return added, fmt.Errorf("%s: set address %s: %w", l.Name, cidrs[i], err)
+		}
+		added = append(added, cidrs[i])
+	}
+	return added, nil
 }
 
 // SetDefaultRoute sends what has no other route through gateway. A gateway
@@ -137,6 +156,44 @@ func (l *Link) SetDefaultRoute(gateway string, metric int) error {
 	err := netlink.RouteReplace(&netlink.Route{LinkIndex: l.l.Attrs().Index, Gw: gw, Priority: metric, Flags: int(netlink.FLAG_ONLINK)})
 	if err != nil {
 		return fmt.Errorf("%s: default route through %s: %w", l.Name, gateway, err)
+	}
+	return nil
+}
+
+// KeepDefaultRoute removes the interface's default routes but the one through
+// gateway; with none given, all of them.
+func (l *Link) KeepDefaultRoute(gateway string) error {
+	list, err := netlink.RouteList(l.l, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("%s: routes: %w", l.Name, err)
+	}
+	for _, r := range list {
+		if r.Dst != nil && !r.Dst.IP.IsUnspecified() || gateway != "" && r.Gw.Equal(net.ParseIP(gateway)) {
+			continue
+		}
+		if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("%s: remove default route through %s: %w", l.Name, r.Gw, err)
+		}
+	}
+	return nil
+}
+
+// Announce tells everybody on the link that cidr's address is here, so that
+// nobody keeps the place where it was before.
+func (l *Link) Announce(cidr string) error {
+	frame, err := announcement(l.MAC, cidr)
+	if err != nil {
+		return fmt.Errorf("%s: announce %s: %w", l.Name, cidr, err)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("%s: announce %s: %w", l.Name, cidr, err)
+	}
+	defer unix.Close(fd)
+	to := &unix.SockaddrLinklayer{Protocol: bits.ReverseBytes16(unix.ETH_P_ARP), Ifindex: l.l.Attrs().Index, Halen: 6}
+	copy(to.Addr[:], frame[:6])
+	if err := unix.Sendto(fd, frame, 0, to); err != nil {
+		return fmt.Errorf("%s: announce %s: %w", l.Name, cidr, err)
 	}
 	return nil
 }

@@ -1,0 +1,236 @@
+package system
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Filter says which frames a network card lets in and out, where the networks
+// of many containers share one layer 2. In: IPv4 and ARP of the peers, each from
+// its own addresses, and of the gateway, which routes for any address. Out: only
+// what has the card's own addresses, so that nobody in the guest can speak for
+// another. All else is dropped: IPv6 and tagged frames too. It sees frames, not
+// connections: who is no peer any more is cut off at once, and loopback is not
+// concerned.
+type Filter struct {
+	Link string // the card's interface
+	MAC  string // the card's own
+	// Addresses are the card's own, with or without prefix length.
+	Addresses  []string
+	GatewayMAC string // empty: there is no gateway yet
+	Peers      []Peer
+}
+
+// Peer is another card on the same layer 2.
+type Peer struct {
+	MAC       string
+	Addresses []string
+}
+
+// A Ruleset is a Filter in the terms of nftables: rules that stay as they are, and
+// the sets that they look into.
+type Ruleset struct {
+	Table, Link string
+	Sets        []FilterSet
+	Rules       []FilterRule
+}
+
+// FilterSet is a named set whose elements are values of Fields, one after another.
+type FilterSet struct {
+	Name     string
+	Fields   []Field
+	Elements [][]byte // sorted, none twice
+}
+
+// FilterRule accepts a frame that has Head and whose Set.Fields are in Set.
+type FilterRule struct {
+	Chain string
+	Head  []Match
+	Set   FilterSet // without elements
+}
+
+// Match is a field with one value.
+type Match struct {
+	Field Field
+	Value []byte
+}
+
+// Field is a part of a frame. The offset is from the beginning of the frame, for
+// all of them: where the kernel believes the network header to be is, for a frame
+// from a raw socket, up to its sender.
+type Field struct {
+	Name        string
+	Kind        string // nftables' name of its type
+	Offset, Len uint32
+}
+
+// The chains of a Ruleset.
+const (
+	chainIn  = "in"
+	chainOut = "out"
+)
+
+// Offsets of Ethernet (IEEE 802.3), IPv4 (RFC 791) and ARP (RFC 826).
+func etherSource() Field { return Field{"ether saddr", "ether_addr", 6, 6} }
+func etherType() Field   { return Field{"ether type", "ether_type", 12, 2} }
+func ipSource() Field    { return Field{"ip saddr", "ipv4_addr", 26, 4} }
+func arpKind() Field     { return Field{"@ll,112,48", "integer", 14, 6} }
+func arpHardware() Field { return Field{"arp saddr ether", "ether_addr", 22, 6} }
+func arpAddress() Field  { return Field{"arp saddr ip", "ipv4_addr", 28, 4} }
+
+// Ruleset gives the rules and sets of f, or says what is wrong with it.
+func (f Filter) Ruleset() (Ruleset, error) {
+	r := Ruleset{Table: "vic_" + f.Link, Link: f.Link}
+	var errs []error
+	mac := func(s string) []byte {
+		m, err := net.ParseMAC(s)
+		if err == nil && (len(m) != 6 || m[0]&1 != 0) {
+			err = fmt.Errorf("%s is not the address of a card", s)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("filter on %s: %w", f.Link, err))
+			return nil
+		}
+		return m
+	}
+	var own, ownARP, peers, peersARP, gateway, gatewayARP [][]byte
+	self := mac(f.MAC)
+	for _, ip := range f.ips(f.Addresses, &errs) {
+		own = append(own, slices.Concat(self, ip))
+		ownARP = append(ownARP, slices.Concat(self, self, ip))
+	}
+	for _, p := range f.Peers {
+		m := mac(p.MAC)
+		if bytes.Equal(m, self) {
+			continue // nobody else has it
+		}
+		for _, ip := range f.ips(p.Addresses, &errs) {
+			peers = append(peers, slices.Concat(m, ip))
+			peersARP = append(peersARP, slices.Concat(m, m, ip))
+		}
+	}
+	if f.GatewayMAC != "" {
+		m := mac(f.GatewayMAC)
+		gateway, gatewayARP = append(gateway, m), append(gatewayARP, slices.Concat(m, m))
+	}
+	if len(errs) > 0 {
+		return Ruleset{}, errors.Join(errs...)
+	}
+	ipv4 := []Match{{etherType(), []byte{0x08, 0x00}}}
+	// Ethernet's ARP for IPv4: the fields are where they are only in that.
+	arp := []Match{{etherType(), []byte{0x08, 0x06}}, {arpKind(), []byte{0, 1, 0x08, 0, 6, 4}}}
+	add := func(chain, name string, head []Match, elements [][]byte, fields ...Field) {
+		set := FilterSet{Name: name, Fields: fields}
+		r.Rules = append(r.Rules, FilterRule{Chain: chain, Head: head, Set: set})
+		slices.SortFunc(elements, bytes.Compare)
+		set.Elements = slices.CompactFunc(elements, bytes.Equal)
+		r.Sets = append(r.Sets, set)
+	}
+	add(chainIn, "peers", ipv4, peers, etherSource(), ipSource())
+	add(chainIn, "gateway", ipv4, gateway, etherSource())
+	add(chainIn, "peers_arp", arp, peersARP, etherSource(), arpHardware(), arpAddress())
+	// The gateway asks with any of its addresses, and it has many.
+	add(chainIn, "gateway_arp", arp, gatewayARP, etherSource(), arpHardware())
+	add(chainOut, "own", ipv4, own, etherSource(), ipSource())
+	add(chainOut, "own_arp", arp, ownARP, etherSource(), arpHardware(), arpAddress())
+	return r, nil
+}
+
+// ips are the IPv4 addresses among list; IPv6 passes no filter.
+func (f Filter) ips(list []string, errs *[]error) [][]byte {
+	var out [][]byte
+	for _, s := range list {
+		text, _, _ := strings.Cut(s, "/")
+		a, err := netip.ParseAddr(text)
+		switch {
+		case err != nil:
+			*errs = append(*errs, fmt.Errorf("filter on %s: %w", f.Link, err))
+		case a.Is4() && !a.IsUnspecified() && !a.IsMulticast():
+			out = append(out, a.AsSlice())
+		case a.Is4():
+			*errs = append(*errs, fmt.Errorf("filter on %s: %s is not the address of a card", f.Link, s))
+		}
+	}
+	return out
+}
+
+// String is the ruleset as `nft list` would show it.
+func (r Ruleset) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table netdev %s {\n", r.Table)
+	for _, s := range r.Sets {
+		fmt.Fprintf(&b, "\tset %s {\n\t\ttype %s\n", s.Name, names(s.Fields, func(f Field) string { return f.Kind }))
+		if len(s.Elements) > 0 {
+			var list []string
+			for _, e := range s.Elements {
+				list = append(list, s.element(e))
+			}
+			fmt.Fprintf(&b, "\t\telements = { %s }\n", strings.Join(list, ", "))
+		}
+		b.WriteString("\t}\n")
+	}
+	for _, c := range []struct{ name, hook string }{{chainIn, "ingress"}, {chainOut, "egress"}} {
+		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %s device \"%s\" priority 0; policy drop;\n", c.name, c.hook, r.Link)
+		for _, rule := range r.Rules {
+			if rule.Chain != c.name {
+				continue
+			}
+			var words []string
+			for _, m := range rule.Head {
+				words = append(words, fmt.Sprintf("%s 0x%x", m.Field.Name, m.Value))
+			}
+			words = append(words, names(rule.Set.Fields, func(f Field) string { return f.Name }), "@"+rule.Set.Name)
+			fmt.Fprintf(&b, "\t\t%s accept\n", strings.Join(words, " "))
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func names(fields []Field, name func(Field) string) string {
+	var list []string
+	for _, f := range fields {
+		list = append(list, name(f))
+	}
+	return strings.Join(list, " . ")
+}
+
+func (s FilterSet) element(e []byte) string {
+	var list []string
+	for _, f := range s.Fields {
+		v := e[:f.Len]
+		e = e[f.Len:]
+		text := net.HardwareAddr(v).String()
+		if f.Len == 4 {
+			text = net.IP(v).String()
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, " . ")
+}
+
+// key is an element as nftables keeps it: each field fills whole registers of
+// four bytes.
+func (s FilterSet) key(e []byte) []byte {
+	var out []byte
+	for _, f := range s.Fields {
+		out = append(out, e[:f.Len]...)
+		e = e[f.Len:]
+		out = append(out, make([]byte, (4-f.Len%4)%4)...)
+	}
+	return out
+}
+
+// sameSets tells whether two rulesets differ in elements only.
+func sameSets(a, b Ruleset) bool {
+	return a.Table == b.Table && a.Link == b.Link && slices.CompareFunc(a.Sets, b.Sets, func(x, y FilterSet) int {
+		return cmp.Compare(x.Name, y.Name)
+	}) == 0
+}

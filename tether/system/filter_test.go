@@ -1,0 +1,126 @@
+package system
+
+import (
+	"encoding/hex"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestFilterRuleset(t *testing.T) {
+	const self, gateway, one, two = "00:50:56:00:00:01", "00:50:56:00:00:fe", "00:50:56:00:00:02", "00:50:56:00:00:03"
+	for name, f := range map[string]Filter{
+		"nobody": {Link: "eth0", MAC: self, Addresses: []string{"172.16.0.2/16"}},
+		"off":    {Link: "eth0", MAC: self, GatewayMAC: gateway, Peers: []Peer{{one, []string{"172.16.0.3"}}}},
+		"two-networks": {Link: "eth0", MAC: self, Addresses: []string{"172.17.0.2/16", "172.16.0.2/16"}, GatewayMAC: gateway, Peers: []Peer{
+			{two, []string{"172.17.0.4", "172.16.0.4", "fd00::4"}}, {one, []string{"172.16.0.3"}}, {one, []string{"172.16.0.3"}},
+			{strings.ToUpper(self), []string{"172.16.0.2"}}}},
+	} {
+		r, err := f.Ruleset()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := "testdata/filter-" + name + ".nft"
+		if *update {
+			if err := os.WriteFile(file, []byte(r.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want), r.String()); d != "" {
+			t.Errorf("%s (-want +got); -update rewrites it:\n%s", file, d)
+		}
+	}
+}
+
+func TestFilterRefuses(t *testing.T) {
+	good := Filter{Link: "eth0", MAC: "00:50:56:00:00:01", Addresses: []string{"172.16.0.2/16"}}
+	for want, change := range map[string]func(*Filter){
+		"nonsense":          func(f *Filter) { f.MAC = "nonsense" },
+		"missing":           func(f *Filter) { f.Addresses = []string{"missing"} },
+		"0.0.0.0":           func(f *Filter) { f.Addresses = []string{"0.0.0.0/0"} },
+		"224.0.0.1":         func(f *Filter) { f.Peers = []Peer{{"00:50:56:00:00:02", []string{"224.0.0.1"}}} },
+		"01:00:5e:00:00:01": func(f *Filter) { f.GatewayMAC = "01:00:5e:00:00:01" },
+		"gateway":           func(f *Filter) { f.GatewayMAC = "gateway" },
+		"00:50:56:00:00":    func(f *Filter) { f.Peers = []Peer{{"00:50:56:00:00", []string{"172.16.0.3"}}} },
+	} {
+		f := good
+		change(&f)
+		if _, err := f.Ruleset(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if _, err := good.Ruleset(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSetKeys: each field of a key fills registers of four bytes.
+func TestSetKeys(t *testing.T) {
+	s := FilterSet{Fields: []Field{etherSource(), arpHardware(), arpAddress()}}
+	e, _ := hex.DecodeString("0050560000010050560000020a000001")
+	if got := hex.EncodeToString(s.key(e)); got != "005056000001"+"0000"+"005056000002"+"0000"+"0a000001" {
+		t.Error(got)
+	}
+	if got := s.element(e); got != "00:50:56:00:00:01 . 00:50:56:00:00:02 . 10.0.0.1" {
+		t.Error(got)
+	}
+}
+
+func TestAnnouncement(t *testing.T) {
+	frame, err := announcement("00:50:56:00:00:01", "172.16.0.2/16")
+	if want := "ffffffffffff" + "005056000001" + "0806" + "0001080006040001" + "005056000001" + "ac100002" + "000000000000" + "ac100002"; hex.EncodeToString(frame) != want || err != nil {
+		t.Errorf("%x %v, want %s", frame, err, want)
+	}
+	for _, bad := range [][2]string{{"", "10.0.0.1"}, {"00:50:56:00:00:01", ""}, {"00:50:56:00:00:01", "fd00::1/64"}} {
+		if _, err := announcement(bad[0], bad[1]); err == nil {
+			t.Errorf("%v: no error", bad)
+		}
+	}
+}
+
+func TestMergeHosts(t *testing.T) {
+	const before, after = "127.0.0.1\tlocalhost\n172.16.0.2\tbox\n", "127.0.0.1\tlocalhost\n172.17.0.2\tbox\n"
+	for current, want := range map[string]string{
+		before:                               after,
+		after:                                after,
+		before + "10.0.0.1 theirs":           after + "10.0.0.1 theirs\n",
+		"10.0.0.1 theirs\n172.16.0.2\tbox\n": after + "10.0.0.1 theirs\n",
+		"":                                   after,
+	} {
+		if got := MergeHosts(current, before, after); got != want {
+			t.Errorf("%q becomes %q, want %q", current, got, want)
+		}
+	}
+}
+
+func FuzzFilter(f *testing.F) {
+	f.Add("00:50:56:00:00:01", "172.16.0.2/16", "00:50:56:00:00:02", "172.16.0.3", "00:50:56:00:00:fe")
+	f.Add("", "", "", "", "")
+	f.Fuzz(func(t *testing.T, mac, own, peer, ip, gateway string) {
+		r, err := Filter{Link: "eth0", MAC: mac, Addresses: []string{own}, GatewayMAC: gateway, Peers: []Peer{{peer, []string{ip}}}}.Ruleset()
+		if err != nil {
+			return
+		}
+		for _, s := range r.Sets {
+			n := 0
+			for _, field := range s.Fields {
+				n += int(field.Len)
+			}
+			for _, e := range s.Elements {
+				if len(e) != n {
+					t.Errorf("%s: element of %d bytes, want %d", s.Name, len(e), n)
+				}
+			}
+		}
+		_ = r.String()
+	})
+}
