@@ -19,9 +19,3 @@ func TestInterfaceByMAC(t *testing.T) {
 		}
 	}
 }
-
-func TestNATFor(t *testing.T) {
-	if n := bridge(t, Config{}).NATFor("m"); n.Gateway.String() != "172.16.0.1/16" || n.MAC != "m" {
-		t.Errorf("%+v", n)
-	}
-}

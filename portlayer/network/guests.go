@@ -1,0 +1,211 @@
+package network
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// Running tells of a container whether its VM is on, or about to be.
+func Running(v *spec.View) bool {
+	switch v.Status.Phase {
+	case spec.PhaseStarting, spec.PhaseRunning, spec.PhaseStopping:
+		return true
+	}
+	return false
+}
+
+// Several tells whether there are networks that must be kept apart.
+func (s State) Several() bool { return len(s.Scopes) > 1 }
+
+// Update is what a guest is told of its networks. views are all containers; what
+// does not run is nobody's peer.
+func (s State) Update(c *spec.Container, views []*spec.View, gatewayMAC string) spec.NetworkUpdate {
+	u := spec.NetworkUpdate{Endpoints: c.Endpoints, DNS: c.DNS, Hosts: c.Hosts}
+	if s.Several() {
+		u.Filter, u.GatewayMAC, u.Peers = true, gatewayMAC, Peers(c, views)
+	}
+	return u
+}
+
+// Peers are the running containers that share a network with c, each with its
+// addresses there, in the order of their MAC addresses.
+func Peers(c *spec.Container, views []*spec.View) []spec.Peer {
+	on := map[string]bool{}
+	for _, e := range c.Endpoints {
+		on[e.Network] = true
+	}
+	var out []spec.Peer
+	for _, v := range views {
+		if v.Container.ID == c.ID || !Running(v) {
+			continue
+		}
+		var p spec.Peer
+		for _, e := range v.Container.Endpoints {
+			a, err := parseAddr(e.IP)
+			if !on[e.Network] || e.MAC == "" || err != nil {
+				continue
+			}
+			p.MAC = e.MAC
+			p.Addresses = append(p.Addresses, a.String())
+		}
+		if p.MAC != "" {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b spec.Peer) int { return cmp.Compare(a.MAC, b.MAC) })
+	return out
+}
+
+// DNS gives the name servers of a container: on networks that were made, the
+// VCH's own, which knows containers; on the default one only, and on none, those
+// of the appliance. own are servers that the user asked for; they are asked
+// after the VCH's.
+func (s State) DNS(endpoints []spec.Endpoint, own, appliance []string) []string {
+	for _, e := range endpoints {
+		if sc, ok := s.Scopes[e.Network]; ok && e.Network != s.Default {
+			return append([]string{sc.Gateway.String()}, own...)
+		}
+	}
+	if len(own) > 0 {
+		return own
+	}
+	return appliance
+}
+
+// OwnDNS gives those of a container's servers that the user asked for: neither
+// the appliance's, nor a gateway.
+func (s State) OwnDNS(servers, appliance []string) []string {
+	var out []string
+	for _, a := range servers {
+		if slices.Contains(appliance, a) || slices.ContainsFunc(s.Networks(), func(n spec.Network) bool { return n.Gateway == a }) {
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// Forwards are the published ports of running containers. claimed gives the
+// ports that a container has been let have.
+func Forwards(views []*spec.View, claimed func(id string) []Publication) []Forward {
+	var out []Forward
+	for _, v := range views {
+		if !Running(v) {
+			continue
+		}
+		have := claimed(v.Container.ID)
+		for _, e := range v.Container.Endpoints {
+			to, err := parseAddr(e.IP)
+			if err != nil || e.Gateway == "" {
+				continue
+			}
+			for _, text := range e.Ports {
+				if p, err := ParsePort(text); err == nil && slices.Contains(have, p) {
+					out = append(out, Forward{p, to})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// PortList is how published ports are reported, "80/tcp", each once.
+func PortList(f []Forward) []string {
+	out := []string{}
+	for _, p := range f {
+		out = append(out, Publication{Port: p.HostPort, Proto: p.Proto}.String())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Name is a container on one network as names are looked up there.
+type Name struct {
+	Owner string
+	// For is the only container that knows it so, of a link; empty: all.
+	For   string
+	Names []string
+	Addrs []netip.Addr
+	PTR   string
+}
+
+// Zone is what names there are on one network.
+type Zone struct {
+	Network  string
+	Gateway  netip.Addr
+	Subnet   netip.Prefix
+	Internal bool
+	Names    []Name
+}
+
+// Zones are the names of running containers, by network. On the default network
+// there are none, as in Docker, but it is listed, so that its containers' other
+// questions are answered.
+func (s State) Zones(views []*spec.View) []Zone {
+	var out []Zone
+	for _, n := range s.Networks() {
+		sc := s.Scopes[n.Name]
+		z := Zone{Network: n.Name, Gateway: sc.Gateway, Subnet: sc.Subnet, Internal: n.Internal}
+		byName := map[string]Name{}
+		if n.Name != s.Default {
+			z.Names = namesOn(n.Name, views, byName)
+			z.Names = append(z.Names, linksOn(n.Name, views, byName)...)
+		} else {
+			for _, own := range namesOn(n.Name, views, byName) {
+				// The asker must be known on all its networks, without names here.
+				z.Names = append(z.Names, Name{Owner: own.Owner, Addrs: own.Addrs})
+			}
+		}
+		out = append(out, z)
+	}
+	return out
+}
+
+func namesOn(network string, views []*spec.View, byName map[string]Name) []Name {
+	var out []Name
+	for _, v := range views {
+		c := &v.Container
+		for _, e := range c.Endpoints {
+			a, err := parseAddr(e.IP)
+			if e.Network != network || err != nil || !Running(v) {
+				continue
+			}
+			n := Name{Owner: c.ID, Names: []string{c.Name, short(c.ID)}, Addrs: []netip.Addr{a}, PTR: c.Name + "." + network}
+			for _, alias := range e.Aliases {
+				if !slices.Contains(n.Names, alias) {
+					n.Names = append(n.Names, alias)
+				}
+			}
+			out = append(out, n)
+			byName[c.Name], byName[c.ID], byName[short(c.ID)] = n, n, n
+		}
+	}
+	slices.SortFunc(out, func(a, b Name) int { return cmp.Compare(a.Owner, b.Owner) })
+	return out
+}
+
+func linksOn(network string, views []*spec.View, byName map[string]Name) []Name {
+	var out []Name
+	for _, v := range views {
+		for _, e := range v.Container.Endpoints {
+			if e.Network != network || !Running(v) {
+				continue
+			}
+			for _, l := range e.Links {
+				target, alias, ok := strings.Cut(l, ":")
+				if !ok {
+					alias = target
+				}
+				if n, known := byName[strings.TrimPrefix(target, "/")]; known {
+					out = append(out, Name{For: v.Container.ID, Names: []string{alias}, Addrs: n.Addrs})
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Name) int { return cmp.Or(cmp.Compare(a.For, b.For), cmp.Compare(a.Names[0], b.Names[0])) })
+	return out
+}
