@@ -186,6 +186,16 @@ func (s *Session) Destroy(ctx context.Context, ref types.ManagedObjectReference)
 	return ctxErr(ctx, Classify(wrap(err, "destroy VM %s", ref.Value)))
 }
 
+// RemoveSnapshots removes all snapshots of a VM; what was written since is kept
+// in its disks.
+func (s *Session) RemoveSnapshots(ctx context.Context, ref types.ManagedObjectReference) error {
+	res, err := methods.RemoveAllSnapshots_Task(ctx, s.vim, &types.RemoveAllSnapshots_Task{This: ref, Consolidate: types.NewBool(true)})
+	if err == nil {
+		_, err = s.Wait(ctx, res.Returnval)
+	}
+	return ctxErr(ctx, Classify(wrap(err, "remove snapshots of VM %s", ref.Value)))
+}
+
 // Rename gives a VM another display name; its files keep theirs.
 func (s *Session) Rename(ctx context.Context, ref types.ManagedObjectReference, name string) error {
 	res, err := methods.Rename_Task(ctx, s.vim, &types.Rename_Task{This: ref, NewName: name})

@@ -20,6 +20,8 @@ type creation struct {
 	line string
 	ref  types.ManagedObjectReference
 	undo undoStack
+	// held are the volumes' releases.
+	held []func()
 }
 
 // createStep does one thing and pushes how to take it back.
@@ -32,6 +34,7 @@ type createStep struct {
 // datastore, and its undo after, so that a create that is cut off is found.
 func (m *Manager) createSteps() []createStep {
 	return []createStep{
+		{"volumes", m.volumeStep},
 		{"address", m.leaseStep},
 		{"mark", m.markStep},
 		{"folder", m.folderStep},
@@ -62,6 +65,11 @@ func (m *Manager) Create(ctx context.Context, c spec.Container) (spec.View, erro
 		return spec.View{}, err
 	}
 	cr := &creation{c: c}
+	defer func() {
+		for _, release := range cr.held {
+			release()
+		}
+	}()
 	for _, s := range m.createSteps() {
 		err := s.run(ctx, cr)
 		if err == nil && m.afterStep != nil {

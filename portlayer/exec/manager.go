@@ -26,6 +26,10 @@ type Manager struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	// claims is held while a container takes its volumes, so that of two that
+	// start at once one gets them; never across a call to vSphere.
+	claims sync.Mutex
+
 	mu      sync.RWMutex // guards all below; never held across a call to vSphere
 	byID    map[string]*Controller
 	byVM    map[types.ManagedObjectReference]*Controller

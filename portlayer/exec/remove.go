@@ -94,17 +94,22 @@ func (m *Manager) destroyVM(ctx context.Context, id string, ref types.ManagedObj
 	if err != nil {
 		return err
 	}
+	// A snapshot's disk of our own is <id>-000001.vmdk.
+	own := func(file string) bool { return strings.HasPrefix(path.Base(file), id) }
+	others, below := shared(devices, own)
+	if below {
+		// A snapshot would take a volume's disk along: its data goes back first.
+		if err := m.cfg.VSphere.RemoveSnapshots(ctx, ref); err != nil {
+			return fmt.Errorf("remove snapshots that hold a volume: %w", err)
+		}
+		if devices, err = m.cfg.VSphere.Devices(ctx, ref); err != nil {
+			return err
+		}
+		others, _ = shared(devices, own)
+	}
 	var detach []types.BaseVirtualDeviceConfigSpec
-	for _, d := range devices {
-		disk, ok := d.(*types.VirtualDisk)
-		if !ok {
-			continue
-		}
-		b, ok := disk.Backing.(types.BaseVirtualDeviceFileBackingInfo)
-		// By name, as vSAN shows folders by UUID; a snapshot's is <id>-000001.vmdk.
-		if ok && !strings.HasPrefix(path.Base(b.GetVirtualDeviceFileBackingInfo().FileName), id) {
-			detach = append(detach, vsphere.Remove(disk))
-		}
+	for _, disk := range others {
+		detach = append(detach, vsphere.Remove(disk))
 	}
 	if len(detach) > 0 {
 		if err := m.cfg.VSphere.Reconfigure(ctx, ref, types.VirtualMachineConfigSpec{DeviceChange: detach}); err != nil {

@@ -38,9 +38,17 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	defer letGo(c.op)
 	ctx, interrupt := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer interrupt(nil)
-	r, dropped, err := c.begin(interrupt)
-	if r == nil || err != nil {
+	var r *run
+	var dropped <-chan struct{}
+	err = m.claim(c, func() error {
+		r, dropped, err = c.begin(interrupt)
 		return err
+	})
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", id, err)
+	}
+	if r == nil {
+		return nil
 	}
 	defer c.begun()
 	began := m.cfg.Now()
@@ -178,6 +186,9 @@ func (m *Manager) prepare(ctx context.Context, c *Controller) error {
 		}
 		sc.Root.ImageDisk = p
 	}
+	if err := m.present(sc); err != nil {
+		return err
+	}
 	line, err := m.cfg.Line()
 	if err != nil {
 		return err
@@ -216,7 +227,7 @@ func repairs(devices []types.BaseVirtualDevice, sc spec.Container, line string, 
 	if !hasImage {
 		out = append(out, vsphere.Add(vmspec.ImageDisk(sc, ds)))
 	}
-	return out
+	return append(out, missingVolumes(devices, sc)...)
 }
 
 // awaitProcess waits until the process runs. An error that is *spec.StartError

@@ -80,8 +80,10 @@ type Config struct {
 	// DNS gives the servers of containers that name none.
 	DNS    func() []string
 	Images Images
-	Lines  Lines
-	Leases *network.Leases
+	// Volumes may be nil: no container can have one then.
+	Volumes Volumes
+	Lines   Lines
+	Leases  *network.Leases
 	// Defaults of a container; zero: those of pkg/spec.
 	CPUs     int
 	MemoryMB int64
