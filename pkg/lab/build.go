@@ -145,6 +145,9 @@ func (l *Lab) firstVCenter(c *simulator.Context, m *simulator.Model) error {
 	if _, err := l.result(c, dvs.AddDVPortgroupTask(c, &types.AddDVPortgroup_Task{This: dvs.Self, Spec: spec})); err != nil {
 		return err
 	}
+	for _, ref := range c.Map.AllReference("DistributedVirtualPortgroup") {
+		showPolicy(c, ref.(*simulator.DistributedVirtualPortgroup))
+	}
 	_, err = l.result(c, dvs.ReconfigureDvsTask(c, &types.ReconfigureDvs_Task{This: dvs.Self, Spec: &types.DVSConfigSpec{
 		Host: []types.DistributedVirtualSwitchHostMemberConfigSpec{{Operation: string(types.ConfigSpecOperationAdd), Host: h.Self}}}}))
 	return err

@@ -52,6 +52,14 @@ type Config struct {
 	// ShownAddress turns a guest's address on a network into the one vSphere
 	// clients shall see; default: 10.118.0.N of VM Network is 127.118.0.N.
 	ShownAddress func(network string, a netip.Addr) netip.Addr
+	// Published is told of the ports that a running VM publishes, as its guest
+	// wrote them to guestinfo..ports, with the addresses of its NICs: at each
+	// change, and with "" when the VM is off. Nil: nobody wants to know. It is
+	// not called for two changes at once.
+	Published func(macs []string, ports string)
+	// Security is told of the security policy of each port group, at the start
+	// and at each change. Nil: nobody wants to know.
+	Security func(portGroup string, s Security)
 	// TaskRetention is how long finished tasks can be read; default 10 minutes.
 	TaskRetention time.Duration
 	// SessionTimeout ends sessions without a call for that long; default 30

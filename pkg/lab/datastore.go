@@ -138,7 +138,9 @@ func (l *Lab) housekeeping(ctx context.Context) error {
 	defer vmxTick.Stop()
 	defer slow.Stop()
 	c := l.context(nil)
+	told := policyWatch{}
 	for {
+		told.tell(l, c)
 		select {
 		case <-ctx.Done():
 			l.files.flushAll(l, c)

@@ -197,18 +197,65 @@ func (m *diskObj) MoveVirtualDiskTask(ctx *simulator.Context, req *types.MoveVir
 func (m *diskObj) ExtendVirtualDiskTask(ctx *simulator.Context, req *types.ExtendVirtualDisk_Task) soap.HasFault {
 	return &methods.ExtendVirtualDisk_TaskBody{Res: &types.ExtendVirtualDisk_TaskResponse{
 		Returnval: m.task(ctx, "extendVirtualDisk", func(c *simulator.Context) (types.AnyType, types.BaseMethodFault) {
-			_, file, fault := m.l.where(c, req.Datacenter, req.Name)
+			ds, file, fault := m.l.where(c, req.Datacenter, req.Name)
 			if fault == nil {
+				// As on an ESXi: a running VM's disk grows by ReconfigVM_Task.
 				fault = m.l.lockedFile(file)
 			}
 			if fault != nil {
 				return nil, fault
 			}
-			if err := store.Extend(file, req.NewCapacityKb*1024); err != nil {
-				return nil, m.l.fileFault(file, err)
-			}
-			return req.Name, nil
+			return req.Name, m.l.extendFile(c, ds, file, req.NewCapacityKb)
 		})}}
+}
+
+// extendFile grows a disk that no running VM has, and tells the VMs that are off of
+// its new size.
+func (l *Lab) extendFile(c *simulator.Context, ds *simulator.Datastore, file string, kb int64) types.BaseMethodFault {
+	d, err := store.ReadDescriptor(file)
+	if err != nil {
+		return l.fileFault(file, err)
+	}
+	if kb > maxDisk/1024 || kb*1024 < d.Capacity() {
+		return reason(&types.InvalidArgument{InvalidProperty: "newCapacityKb"}, "%s has %d KB, and a disk can't shrink", l.shown(file), d.Capacity()/1024)
+	}
+	n := newDisk{path: file, ds: ds, capacity: kb * 1024, thin: d.Get("ddb.thinProvisioned") == "1"}
+	if fault := l.canGrow(n, n.capacity-d.Capacity()); fault != nil {
+		return fault
+	}
+	if err := store.Extend(file, n.capacity); err != nil {
+		return l.fileFault(file, err)
+	}
+	l.measure(c, ds)
+	l.resized(c, file, n.capacity)
+	return nil
+}
+
+// resized shows a disk's size in every VM that has it.
+func (l *Lab) resized(c *simulator.Context, file string, capacity int64) {
+	name := l.shown(file)
+	for _, ref := range c.Map.AllReference("VirtualMachine") {
+		o, ok := ref.(*simulator.VirtualMachine)
+		if !ok {
+			continue
+		}
+		locked(c, o, func() {
+			if o.Config == nil {
+				return
+			}
+			devices, found := snapshot(o).Config.Hardware.Device, false
+			for _, d := range devices {
+				if x, ok := d.(*types.VirtualDisk); ok {
+					if b, ok := x.Backing.(types.BaseVirtualDeviceFileBackingInfo); ok && b.GetVirtualDeviceFileBackingInfo().FileName == name {
+						x.CapacityInBytes, x.CapacityInKB, found = capacity, capacity/1024, true
+					}
+				}
+			}
+			if found {
+				c.Update(o, []types.PropertyChange{set("config.hardware.device", devices)})
+			}
+		})
+	}
 }
 
 func (m *diskObj) QueryVirtualDiskUuid(ctx *simulator.Context, req *types.QueryVirtualDiskUuid) soap.HasFault {

@@ -69,6 +69,9 @@ func (g *guestEnd) InfoSet(key, value string) error {
 		}
 		setExtraConfig(c, g.o, []types.BaseOptionValue{&types.OptionValue{Key: key, Value: value}})
 	})
+	if err == nil && key == portsKey {
+		g.l.publish(g.o)
+	}
 	return err
 }
 

@@ -59,6 +59,7 @@ func (l *Lab) addHardware(c *simulator.Context, o *simulator.VirtualMachine, m *
 			mode := types.VirtualDiskMode(f.DiskMode)
 			disk.Nonpersistent = mode == types.VirtualDiskModeIndependent_nonpersistent || mode == types.VirtualDiskModeNonpersistent
 		}
+		disk.Extent = store.PlainExtent(path)
 		m.Disks = append(m.Disks, disk)
 	case *types.VirtualCdrom:
 		b, ok := x.Backing.(*types.VirtualCdromIsoBackingInfo)

@@ -38,6 +38,7 @@ type Lab struct {
 	files  vmxFiles
 	door   ticketBook
 	macs   macPool
+	ports  sync.Mutex // held while Config.Published is called
 
 	boot  string // tells this process's tasks from an earlier one's
 	tasks atomic.Int64

@@ -34,6 +34,8 @@ func (l *Lab) hostNetworkFirst(c *simulator.Context, h *simulator.HostSystem, vm
 			n.Vswitch[i].Portgroup = slices.DeleteFunc(slices.Clone(n.Vswitch[i].Portgroup), func(k string) bool { return k == portGroupKey+stdNetwork })
 		}
 	}
+	n.Vswitch, n.Portgroup = slices.Clone(n.Vswitch), slices.Clone(n.Portgroup)
+	rejectFirst(&n)
 	l.putNetwork(c, ns, h, n)
 }
 
@@ -86,6 +88,9 @@ func (s *networkObj) addSwitch(c *simulator.Context, name string, spec *types.Ho
 	}
 	if spec.NumPorts <= 0 {
 		spec.NumPorts = 128
+	}
+	if spec.Policy == nil {
+		spec.Policy = &types.HostNetworkPolicy{Security: rejecting()}
 	}
 	if b, ok := spec.Bridge.(*types.HostVirtualSwitchBondBridge); ok {
 		for _, nic := range b.NicDevice {
@@ -161,7 +166,7 @@ func (s *networkObj) addPortGroup(c *simulator.Context, spec types.HostPortGroup
 
 	key := portGroupKey + spec.Name
 	n.Vswitch[i].Portgroup = append(n.Vswitch[i].Portgroup, key)
-	n.Portgroup = append(n.Portgroup, types.HostPortGroup{Key: key, Vswitch: switchKey + spec.VswitchName, Spec: spec, ComputedPolicy: spec.Policy})
+	n.Portgroup = append(n.Portgroup, types.HostPortGroup{Key: key, Vswitch: switchKey + spec.VswitchName, Spec: spec, ComputedPolicy: computed(n, spec)})
 	s.l.putNetwork(c, s.HostNetworkSystem, h, n)
 	return nil
 }

@@ -22,9 +22,9 @@ const (
 // run is one power cycle of a VM.
 type run struct {
 	inst machine.Instance
-	m    machine.Machine
-	gone chan struct{} // closed when the VM is off for vSphere too
-	use  machine.Usage // as of the last look, for rates
+	m    machine.Machine // guarded by Lab.mu; its lists are replaced, never changed in place
+	gone chan struct{}   // closed when the VM is off for vSphere too
+	use  machine.Usage   // as of the last look, for rates
 }
 
 // opKind says what holds a VM. Two power operations are not queued: the second
@@ -141,6 +141,7 @@ func (l *Lab) reap(o *simulator.VirtualMachine, r *run) {
 	l.mu.Lock()
 	delete(l.vms, o.Self)
 	l.mu.Unlock()
+	l.unpublish(r)
 	if c.Map.Get(o.Self) != nil {
 		l.setPower(c, o, poweredOff)
 		l.event(c, o, func(e types.VmEvent) types.BaseEvent {
@@ -335,6 +336,7 @@ func (l *Lab) adopt() {
 			var inst machine.Instance
 			if inst, err = l.hv.Adopt(c, m, l.guest(o)); err == nil {
 				l.up(c, o, m, inst)
+				l.publish(o)
 				log.Info("running VM adopted")
 				if !wasOn {
 					l.event(c, o, func(e types.VmEvent) types.BaseEvent { return &types.VmPoweredOnEvent{VmEvent: e} })

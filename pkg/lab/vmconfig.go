@@ -41,11 +41,6 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 	if fault != nil {
 		return fault
 	}
-	for _, f := range p.destroy {
-		if l.opened(f, true) {
-			return &types.FileLocked{FileFault: types.FileFault{File: l.shown(f)}}
-		}
-	}
 	if spec.Name != "" && spec.Name != before.Name {
 		if fault := l.rename(c, o, spec.Name); fault != nil {
 			return fault
@@ -54,6 +49,25 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 	spec.Name, spec.Files = "", nil
 	undo, fault := p.makeDisks()
 	if fault != nil {
+		return fault
+	}
+	if r := l.running(o.Self); r != nil {
+		h := &hotplug{l: l, c: c, o: o, r: r}
+		if fault := h.apply(p); fault != nil {
+			undo()
+			return fault
+		}
+		files := undo
+		undo = func() { h.undo(); files() }
+	}
+	for _, f := range p.destroy {
+		if l.opened(f, true) { // by another VM: this one has let go of it
+			undo()
+			return &types.FileLocked{FileFault: types.FileFault{File: l.shown(f)}}
+		}
+	}
+	if fault := p.growDisks(); fault != nil {
+		undo()
 		return fault
 	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
@@ -70,18 +84,19 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 			l.log.WithError(err).WithField("vm", o.Self.Value).Warn("deleting a removed disk")
 		}
 	}
+	l.publish(o)
 	return l.files.flush(l, c, o)
 }
 
-// checkReconfigure refuses what can't be done to this VM now. The lab has no
-// hot-plug: of a running VM only settings change.
+// checkReconfigure refuses what can't be done to this VM now: of one that runs,
+// disks and network cards come and go, disks grow, and settings change.
 func (l *Lab) checkReconfigure(before *mo.VirtualMachine, spec *types.VirtualMachineConfigSpec) types.BaseMethodFault {
 	if before.Runtime.PowerState != poweredOff {
 		hw := before.Config.Hardware
-		if len(spec.DeviceChange) > 0 || spec.NumCPUs != 0 && spec.NumCPUs != hw.NumCPU ||
+		if !hotChanges(spec.DeviceChange) || spec.NumCPUs != 0 && spec.NumCPUs != hw.NumCPU ||
 			spec.MemoryMB != 0 && spec.MemoryMB != int64(hw.MemoryMB) || spec.Uuid != "" || spec.Version != "" {
 			return reason(&types.InvalidPowerState{RequestedState: poweredOff, ExistingState: before.Runtime.PowerState},
-				"the lab changes hardware of a VM that is off only")
+				"while a VM runs, the lab adds and removes disks and network cards, and grows disks; other hardware changes when it is off")
 		}
 	}
 	if before.Config.Template && (len(spec.DeviceChange) > 0 || len(spec.ExtraConfig) > 0 || spec.NumCPUs != 0 || spec.MemoryMB != 0) {

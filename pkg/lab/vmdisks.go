@@ -94,7 +94,7 @@ func (p *plan) newDisk(i int, x *types.VirtualDisk, b, parent *types.VirtualDisk
 		}
 		n.parent, n.capacity = file, d.Capacity() // a child is as large as its parent
 	}
-	if n.capacity <= 0 || n.capacity > 62<<40 {
+	if n.capacity <= 0 || n.capacity > maxDisk {
 		return invalidDevice(i, "device.capacityInKB")
 	}
 	x.CapacityInBytes, x.CapacityInKB = n.capacity, n.capacity/1024
@@ -172,12 +172,9 @@ func (p *plan) editDisk(i int, x, old *types.VirtualDisk) types.BaseMethodFault 
 		p.parents[x.Key] = ob.Parent
 	}
 	b.Parent = nil
-	want := max(x.CapacityInBytes, x.CapacityInKB*1024)
-	if want == 0 {
-		want = old.CapacityInBytes
-	}
-	if want < old.CapacityInBytes {
-		return invalidDevice(i, "device.capacityInKB")
+	want, ok := capacityWanted(x, old)
+	if !ok {
+		return &types.InvalidDeviceOperation{InvalidDeviceSpec: *invalidDevice(i, "device.capacityInBytes").(*types.InvalidDeviceSpec)}
 	}
 	x.CapacityInBytes, x.CapacityInKB = want, want/1024
 	if want > old.CapacityInBytes {
@@ -185,9 +182,51 @@ func (p *plan) editDisk(i int, x, old *types.VirtualDisk) types.BaseMethodFault 
 		if fault != nil {
 			return fault
 		}
-		p.extend = append(p.extend, newDisk{path: filepath.Join(ds.Summary.Url, rel), ds: ds, capacity: want})
+		n := newDisk{path: filepath.Join(ds.Summary.Url, rel), ds: ds, capacity: want, thin: b.ThinProvisioned != nil && *b.ThinProvisioned, key: x.Key}
+		if fault := p.l.canGrow(n, want-old.CapacityInBytes); fault != nil {
+			return fault
+		}
+		p.extend = append(p.extend, n)
 	}
 	return nil
+}
+
+// capacityWanted is what an edit makes of a disk's size. Of its two numbers the one
+// that differs from what is there counts; when both do, they must agree. False: less
+// than there is.
+func capacityWanted(x, old *types.VirtualDisk) (int64, bool) {
+	kb := x.CapacityInKB * 1024
+	inBytes, inKB := x.CapacityInBytes != 0 && x.CapacityInBytes != old.CapacityInBytes, x.CapacityInKB != 0 && x.CapacityInKB != old.CapacityInKB
+	want := old.CapacityInBytes
+	switch {
+	case inBytes && inKB && x.CapacityInBytes/1024 != x.CapacityInKB:
+		return 0, false
+	case inBytes:
+		want = x.CapacityInBytes
+	case inKB:
+		want = kb
+	}
+	return want, want >= old.CapacityInBytes && want <= maxDisk
+}
+
+// maxDisk is VMFS's largest disk: 62 TB.
+const maxDisk = 62 << 40
+
+// canGrow checks that a disk can be made larger: it is one by itself, and the
+// datastore has room for it, as far as its blocks are taken at once.
+func (l *Lab) canGrow(n newDisk, more int64) types.BaseMethodFault {
+	d, err := store.ReadDescriptor(n.path)
+	if err != nil {
+		return l.fileFault(n.path, err)
+	}
+	if !d.Flat() {
+		return reason(&types.NotSupported{}, "%s is a child disk: it has its parent's size", l.shown(n.path))
+	}
+	need := int64(diskOverhead)
+	if !n.thin {
+		need = more
+	}
+	return l.room(n.ds, need)
 }
 
 // makeDisks does the planned disks. undo removes what it made.
@@ -217,13 +256,17 @@ func (p *plan) makeDisks() (undo func(), fault types.BaseMethodFault) {
 		}
 		made = append(made, n.path)
 	}
+	return undo, nil
+}
+
+// growDisks does the planned growth of disks.
+func (p *plan) growDisks() types.BaseMethodFault {
 	for _, n := range p.extend {
 		if err := store.Extend(n.path, n.capacity); err != nil {
-			undo()
-			return nil, p.l.fileFault(n.path, err)
+			return p.l.fileFault(n.path, err)
 		}
 	}
-	return undo, nil
+	return nil
 }
 
 // diskOverhead is what an empty thin disk takes: one block of its descriptor.

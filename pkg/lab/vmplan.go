@@ -38,6 +38,7 @@ type newDisk struct {
 	capacity int64
 	thin     bool
 	parent   string // on this computer, of a child disk
+	key      int32  // of a device that grows
 }
 
 // devices turns a spec's device changes into a plan. have are the VM's devices.

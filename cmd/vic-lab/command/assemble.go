@@ -57,7 +57,10 @@ func serve(ctx context.Context, t Terminal, o *upOptions) error {
 		return err
 	}
 	defer hv.Close()
-	l, err := lab.New(labConfig(o, at, hv, log.WithField("part", "vsphere")))
+	cfg := labConfig(o, at, hv, log.WithField("part", "vsphere"))
+	cfg.Published = publisher(net, log.WithField("part", "network"))
+	cfg.Security = func(portGroup string, s lab.Security) { net.SetSecurity(portGroup, vnet.Security(s)) }
+	l, err := lab.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -117,6 +120,19 @@ func labConfig(o *upOptions, at *taken, hv machine.Hypervisor, log *logrus.Entry
 	}
 	return lab.Config{Mode: lab.Mode(o.mode), StateDir: o.dir, Listener: at.api, Hypervisor: hv, Datastores: o.datastores,
 		DatastoreCapacity: o.capacityInB, ManagementIP: at.plan.Host(), ShownAddress: shown, Log: log}
+}
+
+// publisher opens on this computer what guests publish.
+func publisher(net *vnet.Network, log *logrus.Entry) func(macs []string, text string) {
+	return func(macs []string, text string) {
+		ports, err := vnet.ParsePorts(text)
+		if err != nil { // a guest wrote it
+			log.WithError(err).Warn("guest's published ports not forwarded")
+		}
+		for _, mac := range macs {
+			net.Publish(mac, ports)
+		}
+	}
 }
 
 func ended(err error) error {

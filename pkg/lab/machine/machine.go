@@ -20,6 +20,10 @@ type Machine struct {
 type Disk struct {
 	Path      string // the .vmdk descriptor
 	Bus, Unit int
+	// Extent is the file of all the disk's sectors, one after the other; empty
+	// for a disk that is more than one such file. Only a disk with it can grow
+	// while the VM runs.
+	Extent string
 	// Nonpersistent disks are shared: opened read-only, writes of the guest go
 	// to a redo log that ends with the power cycle.
 	Nonpersistent bool
@@ -65,6 +69,20 @@ type Instance interface {
 	RebootGuest() error
 	// Usage is host CPU time and memory of the VM.
 	Usage() (Usage, error)
+}
+
+// HotPlug changes the hardware of a running VM: an Instance that has it, can.
+// What fails leaves the hardware as it was. ErrNotImplemented: not with this
+// device; ErrUnavailable: the guest did not let go of it in time.
+type HotPlug interface {
+	// GrowDisk makes the extent of a disk that the VM has longer, to capacity
+	// bytes, and tells the guest. The descriptor is the caller's.
+	GrowDisk(ctx context.Context, d Disk, capacity int64) error
+	AddDisk(ctx context.Context, d Disk) error
+	RemoveDisk(ctx context.Context, d Disk) error
+	AddNIC(ctx context.Context, n NIC) error
+	// RemoveNIC returns when the guest's driver has let go of the card.
+	RemoveNIC(ctx context.Context, n NIC) error
 }
 
 // Usage of a running VM.

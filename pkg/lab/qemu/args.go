@@ -84,10 +84,9 @@ func Args(m machine.Machine, p Paths, a Accel) []string {
 
 type argList struct{ args []string }
 
-func (b *argList) add(a ...string)                  { b.args = append(b.args, a...) }
-func (b *argList) device(format string, a ...any)   { b.add("-device", fmt.Sprintf(format, a...)) }
-func (b *argList) blockdev(format string, a ...any) { b.add("-blockdev", fmt.Sprintf(format, a...)) }
-func (b *argList) chardev(format string, a ...any)  { b.add("-chardev", fmt.Sprintf(format, a...)) }
+func (b *argList) add(a ...string)                 { b.args = append(b.args, a...) }
+func (b *argList) device(format string, a ...any)  { b.add("-device", fmt.Sprintf(format, a...)) }
+func (b *argList) chardev(format string, a ...any) { b.add("-chardev", fmt.Sprintf(format, a...)) }
 
 func (b *argList) rpc(p Paths) {
 	b.device("virtio-serial-pci,id=rpc,bus=pci.0,addr=%#x,max_ports=4", slotRPC)
@@ -102,7 +101,7 @@ func (b *argList) cdrom(m machine.Machine) {
 		b.device("ide-cd,id=ide0-0,bus=ide.0,unit=0") // an empty drive
 		return
 	}
-	b.blockdev("driver=raw,node-name=cd0,read-only=on,file.driver=file,file.filename=%s", esc(m.CDROM))
+	b.add("-blockdev", fmt.Sprintf("driver=raw,node-name=cd0,read-only=on,file.driver=file,file.filename=%s", esc(m.CDROM)))
 	b.device("ide-cd,id=ide0-0,bus=ide.0,unit=0,drive=cd0,bootindex=0")
 }
 
@@ -115,20 +114,12 @@ func (b *argList) disks(m machine.Machine) {
 	for _, d := range disks {
 		if d.Bus != bus {
 			bus = d.Bus
-			b.device("pvscsi,id=scsi%d,bus=pci.0,addr=%#x", bus, slotSCSI+bus)
+			b.add("-device", controller(bus).text())
 		}
-		node := fmt.Sprintf("disk%d-%d", d.Bus, d.Unit)
-		switch {
-		case d.ReadOnly:
-			b.blockdev("driver=vmdk,node-name=%s,read-only=on,file.driver=file,file.filename=%s", node, esc(d.Path))
-		case d.Nonpersistent:
-			b.blockdev("driver=vmdk,node-name=base%d-%d,read-only=on,file.driver=file,file.filename=%s", d.Bus, d.Unit, esc(d.Path))
-			b.blockdev("driver=qcow2,node-name=%s,backing=base%d-%d,cache.no-flush=on,file.driver=file,file.filename=%s",
-				node, d.Bus, d.Unit, esc(redoPath(m, d)))
-		default:
-			b.blockdev("driver=vmdk,node-name=%s,cache.no-flush=on,file.driver=file,file.filename=%s", node, esc(d.Path))
+		for _, n := range diskNodes(m, d) {
+			b.add("-blockdev", n.text())
 		}
-		b.device("scsi-hd,id=scsi%d-%d,bus=scsi%d.0,scsi-id=%d,drive=%s,werror=report,rerror=report", d.Bus, d.Unit, d.Bus, d.Unit, node)
+		b.add("-device", diskDevice(d).text())
 	}
 }
 
@@ -141,9 +132,8 @@ func redoPath(m machine.Machine, d machine.Disk) string {
 func (b *argList) nics(m machine.Machine, p Paths) {
 	order := nicOrder(m.NICs)
 	for i, n := range order {
-		nic := m.NICs[n]
-		b.add("-netdev", fmt.Sprintf("stream,id=net%d,server=on,addr.type=unix,addr.path=%s", n, esc(p.NIC(n))))
-		b.device("vmxnet3,id=ethernet%d,netdev=net%d,mac=%s,bus=pci.0,addr=%#x,romfile=", n, n, nic.MAC, slotNIC+i)
+		b.add("-netdev", netdev(p, n).text())
+		b.add("-device", nicDevice(m.NICs[n], n, slotNIC+i).text())
 	}
 }
 

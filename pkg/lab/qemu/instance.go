@@ -29,6 +29,7 @@ type instance struct {
 	cmd    *exec.Cmd // nil when adopted
 	qmp    *qmp      // set by connect before anybody else has the instance
 	rpc    *guestrpc.Host
+	accel  string          // set before anybody else has the instance
 	ctx    context.Context // ends with the process, or with Hypervisor.Close
 	cancel context.CancelFunc
 
@@ -44,7 +45,12 @@ type instance struct {
 	broken  error                         // why QEMU can't run the guest any further
 	off     bool                          // QEMU told of an orderly end
 	hangup  map[string]context.CancelFunc // of the streams being served, by port id
+	nics    map[string]*card              // that QEMU has, by MAC address
+	ejected map[string]chan struct{}      // closed when QEMU has let go of a device, by its id
 	reached bool                          // userspace is closed
+
+	// hot is held while the hardware changes.
+	hot sync.Mutex
 }
 
 var _ machine.Instance = (*instance)(nil)
@@ -53,7 +59,8 @@ func (h *Hypervisor) newInstance(m machine.Machine, p Paths, g machine.Guest, pr
 	log := h.cfg.Log.WithFields(logrus.Fields{"vm": m.Name, "pid": proc.pid})
 	i := &instance{h: h, m: m, p: p, log: log, proc: proc,
 		rpc:  guestrpc.New(guestrpc.Config{Guest: g, Log: log}),
-		done: make(chan struct{}), userspace: make(chan struct{}), hangup: map[string]context.CancelFunc{}}
+		done: make(chan struct{}), userspace: make(chan struct{}), hangup: map[string]context.CancelFunc{},
+		nics: map[string]*card{}, ejected: map[string]chan struct{}{}}
 	i.ctx, i.cancel = context.WithCancel(h.ctx)
 	return i
 }
@@ -111,12 +118,12 @@ func (i *instance) finish(exit error) {
 }
 
 // register makes the VM findable for a later process.
-func (i *instance) register(accel string) error {
+func (i *instance) register() error {
 	started, err := startedAt(i.proc.pid)
 	if err != nil {
 		return err
 	}
-	return record{PID: i.proc.pid, Started: started, Name: i.m.Name, Accel: accel}.save(i.p)
+	return record{PID: i.proc.pid, Started: started, Name: i.m.Name, Accel: i.accel, NICs: i.places()}.save(i.p)
 }
 
 // connect waits for QEMU and then serves every port of the VM.
@@ -139,16 +146,13 @@ func (i *instance) connect(ctx context.Context) error {
 		{"vic.rpci", i.p.RPCI(), func(ctx context.Context, c net.Conn) error { return i.rpc.ServeRPCI(ctx, c) }},
 		{"vic.tclo", i.p.TCLO(), func(ctx context.Context, c net.Conn) error { return i.rpc.ServeTCLO(ctx, c) }},
 	} {
-		if err := i.keep(ctx, port.id, port.path, port.serve); err != nil {
+		if err := i.keep(ctx, i.ctx, port.id, port.path, port.serve); err != nil {
 			return err
 		}
 	}
 	if i.h.cfg.Network != nil {
-		for n, nic := range i.m.NICs {
-			err := i.keep(ctx, fmt.Sprintf("ethernet%d", n), i.p.NIC(n), func(ctx context.Context, c net.Conn) error {
-				return i.h.cfg.Network.Connect(ctx, nic.Network, nic.MAC, c)
-			})
-			if err != nil {
+		for _, nic := range i.m.NICs {
+			if err := i.link(ctx, nic); err != nil {
 				return err
 			}
 		}
@@ -162,8 +166,9 @@ func (i *instance) connect(ctx context.Context) error {
 }
 
 // keep connects to one of QEMU's sockets, and again each time serve returns,
-// until the VM ends. The first connection is made before it returns.
-func (i *instance) keep(ctx context.Context, id, path string, serve func(context.Context, net.Conn) error) error {
+// until life ends, at the latest with the VM. The first connection is made before
+// it returns.
+func (i *instance) keep(ctx, life context.Context, id, path string, serve func(context.Context, net.Conn) error) error {
 	conn, err := dialUnix(ctx, path)
 	if err != nil {
 		return err
@@ -172,7 +177,7 @@ func (i *instance) keep(ctx context.Context, id, path string, serve func(context
 		log := i.log.WithField("port", id)
 		retry := backoff{}
 		for {
-			sctx, hangup := context.WithCancel(i.ctx)
+			sctx, hangup := context.WithCancel(life)
 			i.mu.Lock()
 			i.hangup[id] = hangup
 			i.mu.Unlock()
@@ -180,7 +185,7 @@ func (i *instance) keep(ctx context.Context, id, path string, serve func(context
 			asked := sctx.Err() != nil
 			hangup()
 			_ = conn.Close()
-			if i.ctx.Err() != nil {
+			if life.Err() != nil {
 				return
 			}
 			if !closed(err) {
@@ -190,11 +195,11 @@ func (i *instance) keep(ctx context.Context, id, path string, serve func(context
 				retry = backoff{}
 			}
 			for conn = nil; conn == nil; {
-				if !asked && !retry.wait(i.ctx) {
+				if !asked && !retry.wait(life) {
 					return
 				}
 				asked = false
-				if conn, err = dialUnix(i.ctx, path); err != nil && i.ctx.Err() == nil {
+				if conn, err = dialUnix(life, path); err != nil && life.Err() == nil {
 					log.WithError(err).Debug("port of VM does not answer")
 				}
 			}
@@ -216,6 +221,13 @@ func (i *instance) onEvent(e qmpEvent) {
 		i.h.wg.Go(i.giveUp)
 	case "BLOCK_IO_ERROR":
 		i.log.WithField("data", string(e.Data)).Warn("disk error given to the guest")
+	case "DEVICE_DELETED":
+		var d struct {
+			Device string `json:"device"`
+		}
+		if json.Unmarshal(e.Data, &d) == nil && d.Device != "" {
+			i.gone(d.Device)
+		}
 	case "VSERPORT_CHANGE":
 		var d struct {
 			ID   string `json:"id"`

@@ -82,6 +82,7 @@ func (h *Hypervisor) launch(ctx context.Context, m machine.Machine, p Paths, g m
 	}
 	i := h.newInstance(m, p, g, proc)
 	i.cmd = cmd
+	i.place(firstPlaces(m.NICs))
 	i.watch()
 	defer func() {
 		if err != nil {
@@ -95,7 +96,8 @@ func (h *Hypervisor) launch(ctx context.Context, m machine.Machine, p Paths, g m
 	defer context.AfterFunc(i.ctx, cancel)()
 
 	// First of all, so that a later process finds it whatever becomes of us.
-	err = i.register(accel)
+	i.accel = accel
+	err = i.register()
 	if err == nil {
 		err = i.connect(ctx)
 	}
@@ -201,6 +203,11 @@ func (h *Hypervisor) adopt(ctx context.Context, m machine.Machine, p Paths, g ma
 		return nil, err
 	}
 	i := h.newInstance(m, p, g, proc)
+	i.accel = r.Accel
+	if r.NICs == nil {
+		r.NICs = firstPlaces(m.NICs)
+	}
+	i.place(r.NICs)
 	i.watch()
 	defer func() {
 		if err != nil {

@@ -14,6 +14,16 @@ type record struct {
 	Started string `json:"started"`
 	Name    string `json:"name"`
 	Accel   string `json:"accel"`
+	// NICs are the places of the cards, by MAC address. A record without them is
+	// of a VM that has its cards in the order of its hardware.
+	NICs map[string]place `json:"nics,omitempty"`
+}
+
+// place is where QEMU has a network card: the number in its names, and its PCI
+// slot.
+type place struct {
+	Number int `json:"number"`
+	Slot   int `json:"slot"`
 }
 
 func (p Paths) record() string { return filepath.Join(p.Run, "vm.json") }

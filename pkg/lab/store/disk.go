@@ -228,6 +228,22 @@ func Extend(path string, capacity int64) error {
 	return d.write(path)
 }
 
+// PlainExtent is the file that has all sectors of a disk, from its first byte to
+// its last; "" for a disk that is not one such file.
+func PlainExtent(path string) string {
+	d, err := ReadDescriptor(path)
+	if err != nil || !d.Flat() || len(d.Extents()) != 1 {
+		return ""
+	}
+	e := d.Extents()[0]
+	file := filepath.Join(filepath.Dir(path), e.File)
+	fi, err := os.Stat(file)
+	if err != nil || e.Type != "VMFS" || e.Access != "RW" || fi.Size() != e.Sectors*SectorSize {
+		return ""
+	}
+	return file
+}
+
 // SetUUID notes a disk's UUID in its descriptor.
 func SetUUID(path, id string) error {
 	d, err := ReadDescriptor(path)
