@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -60,7 +61,7 @@ func endpoints(r *Request, in buildInput) (eps []spec.Endpoint, hosts, warnings 
 		eps = append(eps, ep)
 	}
 	hosts, err = legacyLinks(legacy, in)
-	errs = append(errs, err)
+	errs = append(errs, err, shareMAC(eps, r.Config.MacAddress))
 	placed := false
 	for i, w := range wanted {
 		if !w.network.Internal && len(ports) > 0 && !placed {
@@ -222,7 +223,9 @@ func (w *wantedEndpoint) endpoint(find func(string) (spec.View, error)) (spec.En
 		}
 	}
 	if w.MacAddress != "" {
-		errs = append(errs, notImplemented("not supported: %s", whyMAC))
+		mac, err := macAddress(w.MacAddress)
+		errs = append(errs, err)
+		ep.MAC = mac
 	}
 	if len(w.DriverOpts) > 0 {
 		errs = append(errs, notImplemented("not supported: %s", whyDriverOpts))
@@ -230,11 +233,42 @@ func (w *wantedEndpoint) endpoint(find func(string) (spec.View, error)) (spec.En
 	return ep, errors.Join(errs...)
 }
 
-// Why two settings of an endpoint are refused.
-const (
-	whyMAC        = "a chosen MAC address (--mac-address): vSphere assigns it, and all bridge networks of a container share one network card"
-	whyDriverOpts = "network driver options"
-)
+const whyDriverOpts = "network driver options"
+
+// macAddress checks a wanted MAC address: vSphere lets people choose from a range
+// of its own only, and a VM with another one does not power on.
+func macAddress(text string) (string, error) {
+	hw, err := net.ParseMAC(text)
+	if err != nil || len(hw) != 6 {
+		return "", invalid("invalid MAC address: %s", text)
+	}
+	if hw[0] != 0x00 || hw[1] != 0x50 || hw[2] != 0x56 || hw[3] > 0x3f {
+		return "", notImplemented("not supported: MAC address %s (--mac-address): vSphere allows those from 00:50:56:00:00:00 to 00:50:56:3f:ff:ff", text)
+	}
+	return hw.String(), nil
+}
+
+// shareMAC gives all endpoints the one that was asked for: they share a NIC.
+func shareMAC(eps []spec.Endpoint, ofContainer string) error {
+	mac := ""
+	if ofContainer != "" {
+		m, err := macAddress(ofContainer)
+		if err != nil {
+			return err
+		}
+		mac = m
+	}
+	for _, ep := range eps {
+		if ep.MAC != "" && mac != "" && ep.MAC != mac {
+			return invalid("conflicting MAC addresses %s and %s: all bridge networks of a container share one network card", mac, ep.MAC)
+		}
+		mac = cmp.Or(mac, ep.MAC)
+	}
+	for i := range eps {
+		eps[i].MAC = mac
+	}
+	return nil
+}
 
 // address checks a wanted address as Docker does.
 func (w *wantedEndpoint) address(text string) (string, error) {

@@ -50,6 +50,7 @@ func TestEndpoints(t *testing.T) {
 		{"several: by priority", `"HostConfig":{"NetworkMode":"front"},"NetworkingConfig":{"EndpointsConfig":{"auto":{"GwPriority":7},"front":{}}}`, "auto; front"},
 		{"aliases", `"HostConfig":{"NetworkMode":"auto"},"NetworkingConfig":{"EndpointsConfig":{"auto":{"Aliases":["web","www","web"]}}}`, "auto aliases web,www"},
 		{"address", `"HostConfig":{"NetworkMode":"front"},"NetworkingConfig":{"EndpointsConfig":{"front":{"IPAMConfig":{"IPv4Address":"10.1.0.200"}}}}`, "front static 10.1.0.200"},
+		{"MAC address for all", `"NetworkingConfig":{"EndpointsConfig":{"front":{"MacAddress":"00:50:56:0A:00:01"},"auto":{}}}`, "auto mac 00:50:56:0a:00:01; front mac 00:50:56:0a:00:01"},
 		{"link on a network", `"HostConfig":{"NetworkMode":"front","Links":["dbid:store","other"]}`, "front links db:store,other:other"},
 		{"link of an endpoint", `"HostConfig":{"NetworkMode":"front"},"NetworkingConfig":{"EndpointsConfig":{"front":{"Links":["/db:/web/store"]}}}`, "front links db:store"},
 		{"legacy link", `"HostConfig":{"Links":["db:store"]}`, "bridge hosts store:172.16.0.9,999999999999:172.16.0.9,db:172.16.0.9"},
@@ -72,6 +73,9 @@ func TestEndpoints(t *testing.T) {
 			s := ep.Network
 			if ep.Static {
 				s += " static " + ep.IP
+			}
+			if ep.MAC != "" {
+				s += " mac " + ep.MAC
 			}
 			for what, list := range map[string][]string{"aliases": ep.Aliases, "links": ep.Links, "ports": ep.Ports} {
 				if len(list) > 0 {
@@ -105,7 +109,9 @@ func TestEndpointRefusals(t *testing.T) {
 		{on("bridge", `{"IPAMConfig":{"IPv4Address":"172.16.0.7"}}`), "user specified IP address is supported on user defined networks only", errdefs.IsInvalidArgument},
 		{on("front", `{"IPAMConfig":{"IPv6Address":"fd00::2"}}`), "--ip6", errdefs.IsNotImplemented},
 		{on("front", `{"IPAMConfig":{"LinkLocalIPs":["169.254.1.1"]}}`), "--link-local-ip", errdefs.IsNotImplemented},
-		{on("front", `{"MacAddress":"02:42:ac:11:00:02"}`), "--mac-address", errdefs.IsNotImplemented},
+		{on("front", `{"MacAddress":"02:42:ac:11:00:02"}`), "vSphere allows those from 00:50:56:00:00:00", errdefs.IsNotImplemented},
+		{on("front", `{"MacAddress":"no"}`), "invalid MAC address: no", errdefs.IsInvalidArgument},
+		{`"MacAddress":"00:50:56:00:00:01",` + on("front", `{"MacAddress":"00:50:56:00:00:02"}`), "conflicting MAC addresses", errdefs.IsInvalidArgument},
 		{on("front", `{"DriverOpts":{"a":"b"}}`), "network driver options", errdefs.IsNotImplemented},
 		{on("front", `{"Aliases":["a b"]}`), `invalid network alias: "a b"`, errdefs.IsInvalidArgument},
 		{on("front", `{"Links":[":"]}`), "bad format for links: :", errdefs.IsInvalidArgument},

@@ -30,8 +30,10 @@ func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) 
 type Config struct {
 	PortLayer PortLayer
 	Images    Images
-	Log       *logrus.Entry
-	Clock     Clock // nil is the real one
+	// Networks makes and changes networks; nil: they cannot be changed.
+	Networks Networks
+	Log      *logrus.Entry
+	Clock    Clock // nil is the real one
 	// Rand gives a number in [0,n), for names; nil is math/rand.
 	Rand func(n int) int
 	// History is how many events are kept for `events --since`; 0 is 1024.
@@ -46,6 +48,7 @@ type Config struct {
 type Engine struct {
 	pl     PortLayer
 	images Images
+	nets   Networks // nil: networks cannot be changed
 	log    *logrus.Entry
 	clock  Clock
 	rand   func(int) int
@@ -112,7 +115,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.EventBuffer = 1024
 	}
 	return &Engine{
-		pl: cfg.PortLayer, images: cfg.Images, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
+		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
 		events:   newEventLog(cfg.History, cfg.EventBuffer),
 		born:     cfg.Clock.Now(),
 		done:     make(chan struct{}),

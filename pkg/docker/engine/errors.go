@@ -36,6 +36,10 @@ func notImplemented(format string, a ...any) error {
 	return &classified{errdefs.ErrNotImplemented, fmt.Sprintf(format, a...)}
 }
 
+func forbidden(format string, a ...any) error {
+	return &classified{errdefs.ErrPermissionDenied, fmt.Sprintf(format, a...)}
+}
+
 func internal(format string, a ...any) error {
 	return &classified{errdefs.ErrInternal, fmt.Sprintf(format, a...)}
 }

@@ -14,7 +14,7 @@ import (
 
 // Event is one event as Docker reports it.
 type Event struct {
-	Type   string // container, image
+	Type   string // container, image, network
 	Action string // create, start, die, …
 	ID     string
 	// Attributes hold image, name, labels and what the action adds.
@@ -186,7 +186,10 @@ func repository(ref string) string {
 // containerEvent reports what an API call did to a container, after what the
 // port layer has reported so far.
 func (e *Engine) containerEvent(v spec.View, action string, more map[string]string) {
-	ev := e.newEvent(v, action, time.Time{}, more)
+	e.post(e.newEvent(v, action, time.Time{}, more))
+}
+
+func (e *Engine) post(ev Event) {
 	select {
 	case <-e.ready:
 	default:

@@ -157,7 +157,7 @@ func TestStopAndKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.until("stop event", func() bool { return slices.Contains(seen(), "stop") })
-	if d := cmp.Diff([]string{"create", "start", "kill", "die(0)", "stop"}, seen()); d != "" {
+	if d := cmp.Diff([]string{"create", "connect", "start", "kill", "die(0)", "disconnect", "stop"}, seen()); d != "" {
 		t.Errorf("events (-want +got):\n%s", d)
 	}
 	if err := h.e.Stop(h.ctx, "trap", engine.StopOptions{}); !errdefs.IsNotModified(err) {

@@ -20,6 +20,7 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 		t.restarting = false
 		t.giveUp = nil
 		e.mu.Unlock()
+		e.recordNetworks(ev.View, "connect", ev.Time)
 		e.recordEvent(ev.View, "start", ev.Time, nil)
 	case spec.EventExited:
 		e.exited(ctx, ev.View, ev.Time, true)
@@ -132,6 +133,7 @@ func (e *Engine) exited(ctx context.Context, v spec.View, at time.Time, event bo
 
 	if ran && event {
 		e.recordEvent(v, "die", at, dieAttributes(v))
+		e.recordNetworks(v, "disconnect", at)
 	}
 	e.endExecs(id)
 	e.answerExit(id, exit, restart)

@@ -53,13 +53,12 @@ func configOptions() []Option {
 	return append(honoured("Config.",
 		"Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "ExposedPorts", "Tty",
 		"OpenStdin", "StdinOnce", "Env", "Cmd", "Image", "WorkingDir", "Entrypoint", "NetworkDisabled", "Labels",
-		"StopSignal", "StopTimeout",
+		"StopSignal", "StopTimeout", "MacAddress",
 		// These three have no effect on a Linux container in Docker either; they are kept and shown.
 		"ArgsEscaped", "OnBuild", "Shell",
 	),
 		Option{Field: "Config.Healthcheck", How: Warned, Why: "the health check is kept but not run: this version has no health monitoring", Harmless: isNoHealthcheck},
 		Option{Field: "Config.Volumes", How: Refused, Why: "anonymous volumes (-v PATH): this version has no volumes"},
-		Option{Field: "Config.MacAddress", How: Refused, Why: whyMAC},
 	)
 }
 
@@ -135,7 +134,7 @@ func endpointOptions() []Option {
 	}
 	return []Option{
 		e("IPAMConfig", Honoured, ""), e("Links", Honoured, ""), e("Aliases", Honoured, ""), e("GwPriority", Honoured, ""),
-		e("MacAddress", Refused, whyMAC),
+		e("MacAddress", Honoured, ""), // within vSphere's range
 		e("DriverOpts", Refused, whyDriverOpts),
 		e("NetworkID", Output, ""), e("EndpointID", Output, ""), e("Gateway", Output, ""), e("IPAddress", Output, ""),
 		e("IPPrefixLen", Output, ""), e("IPv6Gateway", Output, ""), e("GlobalIPv6Address", Output, ""),

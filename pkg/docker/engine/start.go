@@ -41,6 +41,9 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	}
 	ctx, cancel := e.detach(ctx)
 	defer cancel()
+	if err := e.checkLinks(v); err != nil {
+		return e.startFailure(ctx, v, err)
+	}
 	e.mu.Lock()
 	t = e.track(id)
 	t.stopped, t.attempts = false, 0

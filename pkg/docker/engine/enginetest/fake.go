@@ -33,6 +33,8 @@ type Fake struct {
 	containers map[string]*container
 	subs       map[chan spec.Event]struct{}
 	subBuffer  int
+	nets       []spec.Network // those that were made
+	nextPort   int
 }
 
 type container struct {
@@ -124,9 +126,9 @@ func (f *Fake) Create(ctx context.Context, c spec.Container) (spec.View, error) 
 	defer f.mu.Unlock()
 	c.Endpoints = slices.Clone(c.Endpoints)
 	for i := range c.Endpoints {
-		c.Endpoints[i].IP = fmt.Sprintf("172.16.0.%d/16", 2+len(f.containers))
-		c.Endpoints[i].Gateway = "172.16.0.1"
-		c.Endpoints[i].MAC = fmt.Sprintf("00:50:56:00:00:%02x", 2+len(f.containers))
+		if err := f.lease(&c.Endpoints[i], c.ID, 2+len(f.containers)); err != nil {
+			return spec.View{}, err
+		}
 	}
 	v := spec.View{Container: c, Status: spec.Status{Phase: spec.PhaseCreated, VM: fmt.Sprintf("vm-%d", 10+len(f.containers)), VMName: c.ID}}
 	n := newContainer(v)
@@ -286,14 +288,6 @@ func (f *Fake) WaitRemoved(ctx context.Context, id string) (spec.ExitStatus, err
 			return spec.ExitStatus{}, ctx.Err()
 		}
 	}
-}
-
-// Networks implements engine.PortLayer.
-func (f *Fake) Networks() []spec.Network {
-	return []spec.Network{{
-		ID: "b1" + fmt.Sprintf("%062d", 1), Name: "bridge", Driver: "bridge", Subnet: "172.16.0.0/16", Gateway: "172.16.0.1", PortGroup: "VCH Bridge",
-		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}}
 }
 
 // Capacity implements engine.PortLayer.
