@@ -52,6 +52,8 @@ type CreateOptions struct {
 	BridgeNetwork   string
 	ExternalNetwork string
 	ImageDatastore  string // datastore[/path]
+	// VolumeStores are "datastore[/path]:label", see ParseVolumeStore.
+	VolumeStores []string
 
 	ApplianceISO, BootstrapISO string // files on this computer
 
@@ -128,6 +130,18 @@ func (o CreateOptions) checkValues() (files, []Issue) {
 		if !registryHost(r) {
 			is.addf("--insecure-registry", "%q is neither host[:port] nor a CIDR", r)
 		}
+	}
+	labels := map[string]string{}
+	for _, text := range o.VolumeStores {
+		v, err := ParseVolumeStore(text)
+		if err != nil {
+			is.addf("--volume-store", "%v", err)
+			continue
+		}
+		if other, taken := labels[v.Label]; taken {
+			is.addf("--volume-store", "%q and %q have the same label: give each its own", other, text)
+		}
+		labels[v.Label] = text
 	}
 	is.list = append(is.list, o.TLS.check()...)
 	var f files

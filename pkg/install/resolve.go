@@ -96,6 +96,7 @@ func Resolve(o CreateOptions, s Site, f files, id, version string) (Config, []Fi
 		r.compute()
 		r.names()
 		r.datastore()
+		r.volumeStores()
 		r.networks()
 		r.host()
 		r.firewall()

@@ -39,6 +39,7 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringVarP(&c.BridgeNetwork, "bridge-network", "b", "", "port group for containers, used by this VCH alone; on ESXi it is made when it does not exist (default there: the VCH's name)")
 	f.StringVar(&c.ExternalNetwork, "external-network", install.DefaultExternalNetwork, "port group for clients, registries and vSphere")
 	f.StringVarP(&c.ImageDatastore, "image-datastore", "i", "", "datastore[/path] for images and containers (default: the only one)")
+	f.StringArrayVar(&c.VolumeStores, "volume-store", nil, "datastore[/path]:label where volumes are kept; label default is that of volumes without a store; may be repeated (default: no volumes)")
 	f.StringVarP(&c.ComputeResource, "compute-resource", "r", "", "host, cluster or resource pool (default: the only one)")
 	f.DurationVar(&c.Timeout, "timeout", install.DefaultTimeout, "time for everything after the password")
 	f.BoolVarP(&c.TLS.Off, "no-tls", "k", false, "leave the Docker API without TLS: anybody who reaches it owns the VCH")

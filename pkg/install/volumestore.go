@@ -1,0 +1,87 @@
+package install
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/containerd/errdefs"
+)
+
+// VolumeStore is one place for volumes, as --volume-store names it.
+type VolumeStore struct {
+	Label          string // what `docker volume create --opt VolumeStore=` names
+	Datastore, Dir string
+}
+
+// labelPattern is what a label may be made of: it is a value of Docker's driver
+// options and a key of the VCH's configuration.
+var labelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+
+// ParseVolumeStore reads "datastore[/path]:label", also with ds:// before it and
+// as "[datastore] path:label". Errors (ErrInvalidArgument) name the text and
+// what would do.
+func ParseVolumeStore(text string) (VolumeStore, error) {
+	bad := func(format string, args ...any) (VolumeStore, error) {
+		return VolumeStore{}, fmt.Errorf("%q: %s: want datastore[/path]:label: %w", text, fmt.Sprintf(format, args...), errdefs.ErrInvalidArgument)
+	}
+	if strings.HasPrefix(text, "nfs://") {
+		return bad("volume stores on NFS are not supported yet")
+	}
+	i := strings.LastIndex(text, ":")
+	if i < 0 || strings.Contains(text[i:], "/") {
+		return bad("there is no label")
+	}
+	place, v := text[:i], VolumeStore{Label: text[i+1:]}
+	if !labelPattern.MatchString(v.Label) {
+		return bad("the label %q must be of letters, digits, dots, dashes and underscores", v.Label)
+	}
+	if rest, ok := strings.CutPrefix(place, "["); ok {
+		name, dir, closed := strings.Cut(rest, "]")
+		if !closed {
+			return bad("the bracket is not closed")
+		}
+		place = name + "/" + strings.TrimSpace(dir)
+	}
+	v.Datastore, v.Dir = SplitImageDatastore(place)
+	if v.Datastore == "" {
+		return bad("there is no datastore")
+	}
+	for _, part := range strings.Split(v.Dir, "/") {
+		if part == ".." || part == "." || strings.ContainsAny(part, "[]\\") {
+			return bad("the path %q cannot be used", v.Dir)
+		}
+	}
+	return v, nil
+}
+
+// volumeStores finds the datastores of the stores.
+func (r *resolver) volumeStores() {
+	for _, text := range r.o.VolumeStores {
+		v, err := ParseVolumeStore(text)
+		if err != nil {
+			continue // checkValues has said so
+		}
+		found := false
+		for _, d := range r.s.Datastores {
+			if d.Name != v.Datastore {
+				continue
+			}
+			found = true
+			switch {
+			case !d.Accessible:
+				r.is.choose(r.s.datastoreNames(), "--volume-store", "%q: datastore %q is not accessible", text, v.Datastore)
+			case r.found && !r.sees(d.Hosts):
+				r.is.choose(r.s.datastoreNames(), "--volume-store", "%q: datastore %q is seen by no usable host of %s", text, v.Datastore, r.c.Compute.Path)
+			}
+		}
+		if !found {
+			r.is.choose(r.s.datastoreNames(), "--volume-store", "%q: datastore %q does not exist", text, v.Datastore)
+			continue
+		}
+		if r.c.VCH.VolumeStores == nil {
+			r.c.VCH.VolumeStores = map[string]string{}
+		}
+		r.c.VCH.VolumeStores[v.Label] = dsPath(v.Datastore, v.Dir)
+	}
+}
