@@ -30,8 +30,6 @@ func containerFields() []field[spec.Container] {
 		{name: "root/shmsize", at: func(c *c) any { return &c.Root.ShmSizeBytes }, option: "--shm-size", doc: "size of /dev/shm in bytes"},
 		{name: "root/sysctls", at: func(c *c) any { return &c.Root.Sysctls }, option: "--sysctl", doc: "kernel parameters"},
 
-		{name: "filter", at: func(c *c) any { return &c.Filter }, doc: "the guest hears only gatewaymac until its line says of whom else"},
-		{name: "gatewaymac", at: func(c *c) any { return &c.GatewayMAC }, doc: "MAC address of the VCH on the bridge"},
 		{name: "dns/servers", at: func(c *c) any { return &c.DNS.Servers }, option: "--dns", doc: "name servers"},
 		{name: "dns/search", at: func(c *c) any { return &c.DNS.Search }, option: "--dns-search", doc: "search domains"},
 		{name: "dns/options", at: func(c *c) any { return &c.DNS.Options }, option: "--dns-option", doc: "resolver options"},

@@ -51,12 +51,6 @@ type Container struct {
 	// does not come from somebody whom a NetworkUpdate names. Set when the
 	// container is made while the VCH has several bridge networks.
 	NetworkFilter bool
-	// Filter makes the guest deny, before its process starts, all frames that do
-	// not come from GatewayMAC, the VCH's NIC on the bridge; who else it may hear
-	// of comes over its line (NetworkUpdate). Set while the VCH has more than one
-	// bridge network.
-	Filter     bool
-	GatewayMAC string
 	// DNS is written to /etc/resolv.conf.
 	DNS DNS
 	// Hosts are extra lines of /etc/hosts, "name:address" as Docker spells it.

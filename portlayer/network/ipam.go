@@ -46,6 +46,9 @@ type State struct {
 	Scopes map[string]Scope
 	// Default is the network of a container that names none.
 	Default string
+	// pending networks are being made or removed: nobody can be on them, and
+	// their names and subnets are not given to others.
+	pending map[string]Scope
 	// Damaged are networks whose file cannot be read: their names and subnets,
 	// as far as they are known, are not given to others.
 	Damaged []Damaged

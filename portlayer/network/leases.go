@@ -50,8 +50,8 @@ func (l *Leases) Allocate(owner string, endpoints []spec.Endpoint) ([]spec.Endpo
 	return out, nil
 }
 
-// Join gives a container that exists an address on one more network. mac is
-// that of its NIC on the bridge.
+// Join gives a container that exists an address on one more network, and host
+// ports. mac is that of its NIC on the bridge.
 func (l *Leases) Join(owner, mac string, e spec.Endpoint) (spec.Endpoint, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,8 +59,18 @@ func (l *Leases) Join(owner, mac string, e spec.Endpoint) (spec.Endpoint, error)
 	if err != nil {
 		return e, err
 	}
+	if e.Ports, err = choosePorts(s, owner, e.Ports); err != nil {
+		return e, err
+	}
 	l.s = s.withMAC(mac, owner)
 	return e, nil
+}
+
+// HasPorts notes the host ports that a container has from now on.
+func (l *Leases) HasPorts(owner string, endpoints []spec.Endpoint) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.s = l.s.withPorts(owner, endpoints)
 }
 
 // Leave gives back an address on one network.

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/bits"
@@ -24,8 +25,8 @@ const (
 // names of networks, as Docker has them.
 var nameOK = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
-// Create adds a bridge network. What n leaves open (subnet, gateway) is chosen,
-// its ID must be there. A name that is taken: ErrAlreadyExists; a subnet that
+// Create adds a bridge network that is pending until Commit, or Drop. What n
+// leaves open (subnet, gateway) is chosen, its ID must be there. A name that is taken: ErrAlreadyExists; a subnet that
 // overlaps another: ErrPermissionDenied, as Docker has it; no subnet left:
 // ErrResourceExhausted.
 func Create(s State, n spec.Network) (State, spec.Network, error) {
@@ -57,7 +58,32 @@ func Create(s State, n spec.Network) (State, spec.Network, error) {
 	if by := s.overlap(sc.Subnet); by != "" {
 		return s, n, fmt.Errorf("Pool overlaps with other one on this address space: %s is used by %s: %w", sc.Subnet, by, errdefs.ErrPermissionDenied)
 	}
-	return s.with(sc), sc.Net, nil
+	return s.withPending(sc), sc.Net, nil
+}
+
+func (s State) withPending(sc Scope) State {
+	s.pending = maps.Clone(s.pending)
+	if s.pending == nil {
+		s.pending = map[string]Scope{}
+	}
+	s.pending[sc.Net.ID] = sc
+	return s
+}
+
+// Commit makes a pending network one that containers can be on.
+func Commit(s State, id string) State {
+	sc, ok := s.pending[id]
+	if !ok {
+		return s
+	}
+	return Drop(s, id).with(sc)
+}
+
+// Drop forgets a pending network.
+func Drop(s State, id string) State {
+	s.pending = maps.Clone(s.pending)
+	delete(s.pending, id)
+	return s
 }
 
 // Load adds a network that was kept.
@@ -77,7 +103,8 @@ func Load(s State, n spec.Network) (State, error) {
 	return s.with(sc), nil
 }
 
-// Remove takes a network without containers away. With containers it is
+// Remove takes a network without containers away: it is pending until Drop, or
+// Commit when it stays after all. With containers it is
 // ErrPermissionDenied; nameOf says what they are called.
 func Remove(s State, network string, nameOf func(id string) string) (State, spec.Network, error) {
 	sc, err := s.find(network)
@@ -98,7 +125,7 @@ func Remove(s State, network string, nameOf func(id string) string) (State, spec
 	}
 	s.Scopes = maps.Clone(s.Scopes)
 	delete(s.Scopes, sc.Net.Name)
-	return s, sc.Net, nil
+	return s.withPending(sc), sc.Net, nil
 }
 
 func short(id string) string { return id[:min(12, len(id))] }
@@ -118,10 +145,10 @@ func (s State) checkName(n spec.Network) error {
 	case n.ID == "":
 		return fmt.Errorf("network %s has no id: %w", n.Name, errdefs.ErrInvalidArgument)
 	}
-	if _, ok := s.Scopes[n.Name]; ok {
-		return fmt.Errorf("network with name %s already exists: %w", n.Name, errdefs.ErrAlreadyExists)
-	}
-	for _, sc := range s.Scopes {
+	for _, sc := range s.all() {
+		if sc.Net.Name == n.Name {
+			return fmt.Errorf("network with name %s already exists: %w", n.Name, errdefs.ErrAlreadyExists)
+		}
 		if sc.Net.ID == n.ID {
 			return fmt.Errorf("network with id %s already exists: %w", n.ID, errdefs.ErrAlreadyExists)
 		}
@@ -134,11 +161,19 @@ func (s State) checkName(n spec.Network) error {
 	return nil
 }
 
+// all are the networks that there are and that are pending, in the order of
+// their ids.
+func (s State) all() []Scope {
+	out := slices.AppendSeq(slices.Collect(maps.Values(s.Scopes)), maps.Values(s.pending))
+	slices.SortFunc(out, func(a, b Scope) int { return cmp.Compare(a.Net.ID, b.Net.ID) })
+	return out
+}
+
 // overlap names what a subnet overlaps; empty: nothing.
 func (s State) overlap(p netip.Prefix) string {
-	for _, n := range s.Networks() {
-		if s.Scopes[n.Name].Subnet.Overlaps(p) {
-			return "network " + n.Name
+	for _, sc := range s.all() {
+		if sc.Subnet.Overlaps(p) {
+			return "network " + sc.Net.Name
 		}
 	}
 	for _, d := range s.Damaged {
