@@ -93,7 +93,7 @@ func dirs(names ...string) []File {
 const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.trust_cpu=on tsc=reliable no_timer_check cryptomgr.notests audit=0 rcupdate.rcu_expedited=1"
 
 // DemandFilter is the packet filter of a container that shares its network's
-// port group with other networks.
+// port group with other networks (Filtering in package tether/system).
 const DemandFilter = "filter"
 
 // Bootstrap is the image that containerVMs boot.

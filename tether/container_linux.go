@@ -52,8 +52,15 @@ type Container struct {
 	session     *session.Manager
 	output      *os.File // ttyS1
 	nics        nics
-	running     chan struct{} // closed when the process has started
-	once        sync.Once     // of that
+	networked   chan struct{}     // closed when updates of the networks may come
+	updated     chan struct{}     // closed when the first has come
+	told        sync.Once         // of that
+	updating    sync.Mutex        // held by an update; the boot is over before the first
+	written     map[string]string // the host files, as we wrote them last
+	reporting   sync.Mutex        // guards reported
+	reported    map[string]string // addresses by network
+	running     chan struct{}     // closed when the process has started
+	once        sync.Once         // of that
 }
 
 func (c *Container) started() { c.once.Do(func() { close(c.running) }) }
@@ -71,7 +78,7 @@ func (r reporter) Started(id string, pid int, at time.Time) error {
 
 // bootContainer runs a containerVM from its configuration to its power-off.
 func bootContainer(ctx context.Context, c *Container) error {
-	c.running = make(chan struct{})
+	c.running, c.networked, c.updated = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	err := run(ctx, c, containerSteps(), c.log)
 	if err == nil {
 		err = c.process(ctx)
@@ -139,6 +146,7 @@ func (c *Container) line(ctx context.Context) error {
 		Log:       c.output,
 		Reporter:  reporter{session.GuestinfoReporter(c.rpc), c.started},
 		Logger:    c.log,
+		Network:   c.updateNetwork,
 	})
 	if err != nil {
 		return err
@@ -202,12 +210,7 @@ func (c *Container) root(context.Context) error {
 // hostFiles puts the three files that Docker manages over those of the image,
 // and then seals a root that shall be read-only.
 func (c *Container) hostFiles(context.Context) error {
-	files := map[string]string{
-		"hostname": hostnameOf(c.spec) + "\n",
-		"hosts": system.Hosts(system.HostsConfig{Hostname: hostnameOf(c.spec), Domainname: c.spec.Domainname,
-			Addresses: c.nics.own(), Extra: c.spec.Hosts, Gateway: c.nics.gateway()}),
-		"resolv.conf": c.resolvConf(),
-	}
+	files := c.hostTexts()
 	if err := os.MkdirAll(etcDir, 0o755); err != nil {
 		return err
 	}
@@ -223,6 +226,8 @@ func (c *Container) hostFiles(context.Context) error {
 			return err
 		}
 	}
+	c.written = files
+	close(c.networked)
 	if !c.spec.Root.ReadOnly {
 		return nil
 	}
@@ -321,6 +326,7 @@ func (c *Container) process(ctx context.Context) error {
 		<-c.end.asked
 		return nil
 	}
+	c.awaitPeers(ctx)
 	exit, err := c.session.Run(ctx, rootDir)
 	if err != nil {
 		return err

@@ -18,20 +18,23 @@ import (
 // addressWait is how long a container's start waits for DHCP.
 const addressWait = 30 * time.Second
 
-// endpointConfigs are the NICs of a container: the first has the default route.
-func endpointConfigs(endpoints []spec.Endpoint) []nicConfig {
-	var list []nicConfig
-	for i, e := range endpoints {
-		list = append(list, nicConfig{Names: []string{e.Network}, MAC: e.MAC, Link: fmt.Sprintf("eth%d", i),
-			IP: e.IP, Gateway: e.Gateway, DHCP: e.IP == "", Metric: 100 * i})
-	}
-	return list
-}
-
-// network brings the container's NICs up; leases come while disks are mounted.
+// network brings the container's NICs up; leases come while disks are mounted. One
+// that shall be filtered is so before it is up.
 func (c *Container) network(ctx context.Context) error {
 	c.nics.log, c.nics.hostname, c.nics.changed = c.log, hostnameOf(c.spec), c.reportAddresses
-	return c.nics.up(ctx, endpointConfigs(c.spec.Endpoints), c.goes)
+	configs, err := endpointConfigs(c.spec.Endpoints)
+	if err != nil {
+		return err
+	}
+	if err := c.nics.find(configs); err != nil {
+		return err
+	}
+	if c.spec.NetworkFilter {
+		if err := c.filter(configs, spec.NetworkUpdate{Filter: true}); err != nil {
+			return err
+		}
+	}
+	return c.nics.start(ctx, c.goes)
 }
 
 func (c *Container) addresses(ctx context.Context) error {
@@ -46,16 +49,30 @@ func (c *Container) addresses(ctx context.Context) error {
 
 // reportAddresses tells guestinfo and the engine what the NICs have.
 func (c *Container) reportAddresses() {
+	c.reporting.Lock()
+	defer c.reporting.Unlock()
 	have := c.nics.byName()
-	for name, cidr := range have {
-		if err := c.rpc.Set(guestinfo.AssignedIPKey(name), cidr); err != nil {
-			c.log.WithError(err).Warn("address not reported")
+	for name := range c.reported {
+		if _, ok := have[name]; !ok {
+			c.reportAddress(name, "")
 		}
 	}
+	for name, cidr := range have {
+		if c.reported[name] != cidr {
+			c.reportAddress(name, cidr)
+		}
+	}
+	c.reported = have
 	if c.session != nil {
 		c.session.ReportAddresses(have)
 	}
 	c.tell()
+}
+
+func (c *Container) reportAddress(network, cidr string) {
+	if err := c.rpc.Set(guestinfo.AssignedIPKey(network), cidr); err != nil {
+		c.log.WithError(err).Warn("address not reported")
+	}
 }
 
 // volumes mounts what the user asked for into the root, in the order given:

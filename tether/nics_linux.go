@@ -24,6 +24,9 @@ type nicConfig struct {
 	Gateway string
 	DNS     []string
 	DHCP    bool
+	// Places are the networks of a card that is on several, each with an address
+	// of its own; then Names, IP, Gateway and DHCP are not used.
+	Places []place
 	// Metric of the default route; the lowest wins.
 	Metric int
 }
@@ -44,23 +47,36 @@ type nic struct {
 	link  *system.Link
 	have  system.Lease  // what it has, static or leased
 	ready chan struct{} // closed when it has an address or needs none
+	// filter is used by who has the nics' turn: the boot, then one update at a time.
+	filter system.LinkFilter
+	stale  bool // there may be another default route than the one wanted
 }
 
-// up brings all links up and sets what is static. Leases are asked for in the
-// background, by goroutines of goes.
+// up finds the cards and starts them.
 func (n *nics) up(ctx context.Context, configs []nicConfig, goes func(func())) error {
 	if err := n.find(configs); err != nil {
 		return err
 	}
+	return n.start(ctx, goes)
+}
+
+// start brings all links up and sets what is static. Leases are asked for in the
+// background, by goroutines of goes.
+func (n *nics) start(ctx context.Context, goes func(func())) error {
 	for _, c := range n.list {
 		cfg := c.cfg
 		if err := c.link.Up(); err != nil {
-			return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+			return fmt.Errorf("network %s: %w", cfg.name(), err)
 		}
 		switch {
+		case len(cfg.Places) > 0:
+			if _, err := n.place(c, cfg.Places); err != nil {
+				return err
+			}
+			close(c.ready)
 		case cfg.IP != "":
 			if err := n.apply(c, system.Lease{Address: cfg.IP, Gateway: cfg.Gateway, DNS: cfg.DNS}); err != nil {
-				return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+				return fmt.Errorf("network %s: %w", cfg.name(), err)
 			}
 			close(c.ready)
 		case cfg.DHCP:
@@ -84,11 +100,11 @@ func (n *nics) find(configs []nicConfig) error {
 			link, err = system.LinkAt(i)
 		}
 		if err != nil {
-			return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+			return fmt.Errorf("network %s: %w", cfg.name(), err)
 		}
 		if cfg.Link != "" && link.Name != cfg.Link {
 			if err := link.Rename(fmt.Sprintf("nic%d", i)); err != nil {
-				return fmt.Errorf("network %s: %w", cfg.Names[0], err)
+				return fmt.Errorf("network %s: %w", cfg.name(), err)
 			}
 		}
 		n.list = append(n.list, &nic{cfg: cfg, link: link, ready: make(chan struct{})})
@@ -98,7 +114,7 @@ func (n *nics) find(configs []nicConfig) error {
 			continue
 		}
 		if err := c.link.Rename(c.cfg.Link); err != nil {
-			return fmt.Errorf("network %s: %w", c.cfg.Names[0], err)
+			return fmt.Errorf("network %s: %w", c.cfg.name(), err)
 		}
 	}
 	return nil
@@ -106,7 +122,7 @@ func (n *nics) find(configs []nicConfig) error {
 
 // lease gets and keeps a lease until ctx ends.
 func (n *nics) lease(ctx context.Context, c *nic) {
-	log := n.log.WithField(spec.FieldNetwork, c.cfg.Names[0])
+	log := n.log.WithField(spec.FieldNetwork, c.cfg.name())
 	set := func(l system.Lease) {
 		if c.cfg.Gateway != "" {
 			l.Gateway = c.cfg.Gateway
@@ -163,7 +179,7 @@ func (n *nics) wait(ctx context.Context) error {
 		select {
 		case <-c.ready:
 		case <-ctx.Done():
-			return fmt.Errorf("network %s: no address from DHCP on %s: %w", c.cfg.Names[0], c.cfg.MAC, ctx.Err())
+			return fmt.Errorf("network %s: no address from DHCP on %s: %w", c.cfg.name(), c.cfg.MAC, ctx.Err())
 		}
 	}
 	return nil
@@ -175,6 +191,9 @@ func (n *nics) byName() map[string]string {
 	defer n.mu.Unlock()
 	m := map[string]string{}
 	for _, c := range n.list {
+		for _, p := range c.cfg.Places {
+			m[p.Network] = p.IP
+		}
 		if c.have.Address == "" {
 			continue
 		}
@@ -191,6 +210,9 @@ func (n *nics) leases() []system.Lease {
 	defer n.mu.Unlock()
 	var out []system.Lease
 	for _, c := range n.list {
+		for _, p := range c.cfg.Places {
+			out = append(out, system.Lease{Address: p.IP, Gateway: p.Gateway})
+		}
 		if c.have.Address != "" {
 			out = append(out, c.have)
 		}

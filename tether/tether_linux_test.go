@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
@@ -71,13 +72,38 @@ func TestRoleConfigs(t *testing.T) {
 }
 
 func TestEndpointConfigs(t *testing.T) {
-	got := endpointConfigs([]spec.Endpoint{{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}, {Network: "ext", MAC: "b"}})
-	want := []nicConfig{
-		{Names: []string{"bridge"}, MAC: "a", Link: "eth0", IP: "172.16.0.2/16", Gateway: "172.16.0.1"},
-		{Names: []string{"ext"}, MAC: "b", Link: "eth1", DHCP: true, Metric: 100},
+	for name, c := range map[string]struct {
+		in      []spec.Endpoint
+		want    []nicConfig
+		gateway string // of the first
+	}{
+		"two cards": {[]spec.Endpoint{{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}, {Network: "ext", MAC: "b"}},
+			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"bridge", "172.16.0.2/16", "172.16.0.1"}}},
+				{Names: []string{"ext"}, MAC: "b", Link: "eth1", DHCP: true, Metric: 100}}, "172.16.0.1"},
+		"two networks of one card": {[]spec.Endpoint{{Network: "one", MAC: "A", IP: "172.17.0.2/16", Gateway: "172.17.0.1"},
+			{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}},
+			[]nicConfig{{MAC: "A", Link: "eth0", Places: []place{{"one", "172.17.0.2/16", "172.17.0.1"}, {"bridge", "172.16.0.2/16", "172.16.0.1"}}}}, "172.17.0.1"},
+		"internal first": {[]spec.Endpoint{{Network: "inner", MAC: "a", IP: "172.17.0.2/16"}, {Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}},
+			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"inner", "172.17.0.2/16", ""}, {"bridge", "172.16.0.2/16", "172.16.0.1"}}}}, "172.16.0.1"},
+		"internal": {[]spec.Endpoint{{Network: "inner", MAC: "a", IP: "172.17.0.2/16"}},
+			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"inner", "172.17.0.2/16", ""}}}}, ""},
+		"none": {nil, nil, ""},
+	} {
+		got, err := endpointConfigs(c.in)
+		if d := cmp.Diff(c.want, got); d != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, d)
+		}
+		if len(got) > 0 && got[0].gateway() != c.gateway {
+			t.Errorf("%s: default route through %q", name, got[0].gateway())
+		}
 	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
+	for _, bad := range [][]spec.Endpoint{
+		{{Network: "x", MAC: "a", IP: "172.17.0.2/16"}, {Network: "y", MAC: "a"}},
+		{{Network: "x", MAC: "a"}, {Network: "y", MAC: "a", IP: "172.17.0.2/16"}},
+	} {
+		if _, err := endpointConfigs(bad); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "network y") {
+			t.Errorf("a lease on a shared card: %v", err)
+		}
 	}
 }
 

@@ -17,6 +17,9 @@ const (
 	Late Phase = "late"
 )
 
+// Filtering is the phase of what a LinkFilter needs.
+const Filtering Phase = "filter"
+
 // demand begins the word for modules that are loaded when something asks.
 const demand = "demand:"
 

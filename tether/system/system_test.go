@@ -141,5 +141,8 @@ func TestLoadListsOfTheImages(t *testing.T) {
 		if err != nil || len(list) < 10 {
 			t.Errorf("%s: %d modules, %v", image, len(list), err)
 		}
+		if n := len(Wanted(list, Filtering, nil)); image == "bootstrap" && n == 0 {
+			t.Error("no modules for the filter")
+		}
 	}
 }

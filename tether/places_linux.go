@@ -1,0 +1,135 @@
+package tether
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/tether/system"
+)
+
+// place is what a card has on one of its networks.
+type place struct{ Network, IP, Gateway string }
+
+// name is for messages.
+func (c nicConfig) name() string {
+	switch {
+	case len(c.Places) > 0:
+		return c.Places[0].Network
+	case len(c.Names) > 0:
+		return c.Names[0]
+	}
+	return c.MAC
+}
+
+// gateway is where the default route of a card on several networks goes: the
+// first that has a way out.
+func (c nicConfig) gateway() string {
+	for _, p := range c.Places {
+		if p.Gateway != "" {
+			return p.Gateway
+		}
+	}
+	return ""
+}
+
+func (c nicConfig) addresses() []string {
+	var out []string
+	for _, p := range c.Places {
+		out = append(out, p.IP)
+	}
+	return out
+}
+
+// endpointConfigs are the NICs of a container: the first has the default route.
+// All endpoints of one MAC address are places of one NIC.
+func endpointConfigs(endpoints []spec.Endpoint) ([]nicConfig, error) {
+	var list []nicConfig
+	at := map[string]int{}
+	for _, e := range endpoints {
+		mac := strings.ToLower(e.MAC)
+		i, shared := at[mac]
+		if mac == "" || !shared {
+			i = len(list)
+			at[mac] = i
+			list = append(list, nicConfig{MAC: e.MAC, Link: fmt.Sprintf("eth%d", i), Metric: 100 * i})
+		} else if e.IP == "" || list[i].DHCP {
+			return nil, fmt.Errorf("network %s: it shares card %s with others and has no address of its own: %w", e.Network, e.MAC, errdefs.ErrInvalidArgument)
+		}
+		c := &list[i]
+		if e.IP == "" {
+			c.Names, c.DHCP, c.Gateway = []string{e.Network}, true, e.Gateway
+			continue
+		}
+		c.Places = append(c.Places, place{e.Network, e.IP, e.Gateway})
+	}
+	return list, nil
+}
+
+// place gives a card its addresses and its default route, and returns the
+// addresses that are new.
+func (n *nics) place(c *nic, places []place) ([]string, error) {
+	cfg := c.cfg
+	cfg.Places = places
+	added, err := c.link.SetAddresses(cfg.addresses())
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
+	}
+	if len(places) > 1 {
+		// Who is asked on one network shall not learn the address on another.
+		key := "net.ipv4.conf." + strings.ReplaceAll(c.link.Name, ".", "/") + ".arp_announce"
+		if err := system.Sysctls(map[string]string{key: "2"}); err != nil {
+			return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
+		}
+	}
+	gateway, before := cfg.gateway(), c.cfg.gateway()
+	if gateway != "" {
+		if err := c.link.SetDefaultRoute(gateway, cfg.Metric); err != nil {
+			return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
+		}
+	}
+	if before != gateway || c.stale {
+		c.stale = true
+		if err := c.link.KeepDefaultRoute(gateway); err != nil {
+			return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
+		}
+		c.stale = false
+	}
+	n.mu.Lock()
+	c.cfg.Places = places
+	n.mu.Unlock()
+	return added, nil
+}
+
+// byMAC finds a card that is up.
+func (n *nics) byMAC(mac string) *nic {
+	for _, c := range n.list {
+		if strings.EqualFold(c.link.MAC, mac) {
+			return c
+		}
+	}
+	return nil
+}
+
+// adopt takes a card that the VM has and no network needed so far.
+func (n *nics) adopt(cfg nicConfig) (*nic, error) {
+	if cfg.MAC == "" {
+		return nil, fmt.Errorf("network %s: no address of its card: %w", cfg.name(), errdefs.ErrInvalidArgument)
+	}
+	link, err := system.LinkByMAC(cfg.MAC)
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w: %w", cfg.name(), err, errdefs.ErrFailedPrecondition)
+	}
+	name := fmt.Sprintf("eth%d", len(n.list))
+	if err := link.Rename(name); err != nil {
+		return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
+	}
+	c := &nic{cfg: nicConfig{MAC: cfg.MAC, Link: name, Metric: 100 * len(n.list)}, link: link, ready: make(chan struct{})}
+	close(c.ready)
+	n.mu.Lock()
+	n.list = append(n.list, c)
+	n.mu.Unlock()
+	return c, nil
+}

@@ -1,0 +1,202 @@
+package tether
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/tether/system"
+)
+
+// peersWait is how long a process that may hear of nobody waits to be told of its
+// peers. An engine that is up tells them as soon as the line is.
+const peersWait = 5 * time.Second
+
+// awaitPeers lets the engine name the peers of a filtered container first, so that
+// the process finds them when it starts.
+func (c *Container) awaitPeers(ctx context.Context) {
+	if !c.spec.NetworkFilter || len(c.spec.Endpoints) == 0 {
+		return
+	}
+	wait := time.NewTimer(peersWait)
+	defer wait.Stop()
+	select {
+	case <-c.updated:
+	case <-c.end.asked:
+	case <-ctx.Done():
+	case <-wait.C:
+		c.log.Warn("nobody has named this container's peers: it starts without them")
+	}
+}
+
+// updateNetwork makes the networks as the engine wants them, whatever they were.
+// What comes while the guest boots waits until the boot has done its part.
+func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) error {
+	select {
+	case <-c.networked:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	begin := time.Now()
+	configs, err := endpointConfigs(u.Endpoints)
+	if err != nil {
+		return err
+	}
+	wanted, err := c.cards(configs)
+	if err != nil {
+		return err
+	}
+	if u.Filter {
+		if err := c.filter(configs, u); err != nil {
+			return err
+		}
+	}
+	added, err := c.placeAll(wanted)
+	if err != nil {
+		return err
+	}
+	if !u.Filter {
+		for _, n := range c.nics.list {
+			if err := n.filter.Remove(); err != nil {
+				return err
+			}
+		}
+	}
+	c.spec.Endpoints, c.spec.DNS, c.spec.Hosts = u.Endpoints, u.DNS, u.Hosts
+	if err := c.rewriteHostFiles(); err != nil {
+		return err
+	}
+	for n, list := range added {
+		for _, cidr := range list {
+			if err := n.link.Announce(cidr); err != nil {
+				c.log.WithError(err).Warn("others may look for the address elsewhere")
+			}
+		}
+	}
+	c.reportAddresses()
+	c.told.Do(func() { close(c.updated) })
+	c.log.WithField("addresses", c.nics.own()).WithField("filter", u.Filter).WithField("peers", len(u.Peers)).
+		WithField(spec.FieldDuration, time.Since(begin).Round(100*time.Microsecond)).Info("networks set")
+	return nil
+}
+
+// cards are the places that each card shall have. One that no endpoint is on any
+// more has none, unless it is one with a lease.
+func (c *Container) cards(configs []nicConfig) (map[*nic][]place, error) {
+	wanted := map[*nic][]place{}
+	for _, n := range c.nics.list {
+		if !n.cfg.DHCP {
+			wanted[n] = nil
+		}
+	}
+	for _, cfg := range configs {
+		n := c.nics.byMAC(cfg.MAC)
+		if cfg.DHCP != (n != nil && n.cfg.DHCP) {
+			return nil, fmt.Errorf("network %s: whether it has a lease is not changed while the container runs: %w", cfg.name(), errdefs.ErrFailedPrecondition)
+		}
+		if n == nil {
+			var err error
+			if n, err = c.nics.adopt(cfg); err != nil {
+				return nil, err
+			}
+		}
+		if !cfg.DHCP {
+			wanted[n] = cfg.Places
+		}
+	}
+	return wanted, nil
+}
+
+func (c *Container) placeAll(wanted map[*nic][]place) (map[*nic][]string, error) {
+	added := map[*nic][]string{}
+	for n, places := range wanted {
+		if err := n.link.Up(); err != nil {
+			return nil, err
+		}
+		var err error
+		if added[n], err = c.nics.place(n, places); err != nil {
+			return nil, err
+		}
+	}
+	return added, nil
+}
+
+// filter makes every card without a lease drop what u does not allow. There is no
+// going on without it.
+func (c *Container) filter(configs []nicConfig, u spec.NetworkUpdate) error {
+	if err := c.load(system.Filtering); err != nil {
+		return fmt.Errorf("network filter: %w", err)
+	}
+	peers := make([]system.Peer, 0, len(u.Peers))
+	for _, p := range u.Peers {
+		peers = append(peers, system.Peer{MAC: p.MAC, Addresses: p.Addresses})
+	}
+	own := map[*nic][]string{}
+	for _, cfg := range configs {
+		n := c.nics.byMAC(cfg.MAC)
+		if n == nil && cfg.MAC == "" { // named by its place alone, at the boot
+			return fmt.Errorf("network filter: network %s has no address of its card: %w", cfg.name(), errdefs.ErrInvalidArgument)
+		}
+		own[n] = cfg.addresses()
+	}
+	for _, n := range c.nics.list {
+		if n.cfg.DHCP {
+			continue
+		}
+		rules, err := system.Filter{Link: n.link.Name, MAC: n.link.MAC, Addresses: own[n], GatewayMAC: u.GatewayMAC, Peers: peers}.Ruleset()
+		if err != nil {
+			return fmt.Errorf("network filter: %w: %w", err, errdefs.ErrInvalidArgument)
+		}
+		if err := n.filter.Set(rules); err != nil {
+			return fmt.Errorf("network filter: %w", err)
+		}
+	}
+	return nil
+}
+
+// hostTexts are the three files that Docker manages.
+func (c *Container) hostTexts() map[string]string {
+	return map[string]string{
+		"hostname": hostnameOf(c.spec) + "\n",
+		"hosts": system.Hosts(system.HostsConfig{Hostname: hostnameOf(c.spec), Domainname: c.spec.Domainname,
+			Addresses: c.nics.own(), Extra: c.spec.Hosts, Gateway: c.nics.gateway()}),
+		"resolv.conf": c.resolvConf(),
+	}
+}
+
+// rewriteHostFiles follows a change of networks. As Docker does, it keeps lines that
+// somebody added to hosts, and leaves a resolv.conf that somebody changed.
+func (c *Container) rewriteHostFiles() error {
+	for name, text := range c.hostTexts() {
+		if text == c.written[name] {
+			continue
+		}
+		file := filepath.Join(etcDir, name)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		before, current := c.written[name], string(b)
+		switch {
+		case name == "hosts":
+			err = system.Rewrite(file, system.MergeHosts(current, before, text))
+		case current == before:
+			err = system.Rewrite(file, text)
+		default:
+			c.log.WithField("file", "/etc/"+name).Warn("changed in the container, left as it is")
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.written[name] = text
+	}
+	return nil
+}
