@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +39,7 @@ func lifecycle(t *testing.T, mode string) {
 		RequireExplicitExec: true,
 		Setup:               func(env *testscript.Env) error { return f.setup(env, key) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "eventually": eventually, "random": random, "strip": strip,
+			"code": code, "eventually": eventually, "fetch": fetch, "random": random, "strip": strip,
 		},
 	}
 	ok := t.Run("together", func(t *testing.T) {
@@ -94,6 +97,7 @@ func (f *fixture) setup(env *testscript.Env, key string) error {
 	}
 	env.Setenv("PATH", bin+":"+f.bin+":"+os.Getenv("PATH"))
 	env.Setenv("VCH", f.vch)
+	env.Setenv("VCHHOST", host)
 	env.Setenv("MODE", f.mode)
 	env.Setenv("LABSTATE", f.state)
 	env.Setenv("HOME", env.WorkDir)
@@ -138,6 +142,51 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("not so after %s: %v", limit, err)
+		}
+	}
+}
+
+// fetch DURATION URL FILE: a web server answers before DURATION is over, with what
+// is then in FILE. With ! it does not.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: [!] fetch DURATION URL FILE")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	retry := time.NewTicker(100 * time.Millisecond)
+	defer retry.Stop()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	get := func() ([]byte, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, args[1], nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		return io.ReadAll(resp.Body)
+	}
+	for {
+		body, err := get()
+		if err == nil {
+			if neg {
+				ts.Fatalf("%s answers", args[1])
+			}
+			ts.Check(os.WriteFile(ts.MkAbs(args[2]), body, 0o600))
+			return
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			if !neg {
+				ts.Fatalf("no answer after %s: %v", limit, err)
+			}
+			return
 		}
 	}
 }
