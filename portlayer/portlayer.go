@@ -51,14 +51,15 @@ type Config struct {
 // PortLayer implements engine.PortLayer. Until Ready its calls are
 // ErrUnavailable and its lists empty.
 type PortLayer struct {
-	cfg    Config
-	signer ssh.Signer
-	leases *network.Leases
-	images *storage.Images
-	ds     *lateDatastore
-	bus    events.Bus
-	ready  chan struct{}
-	live   atomic.Pointer[live] // set once connected
+	cfg     Config
+	signer  ssh.Signer
+	leases  *network.Leases
+	images  *storage.Images
+	volumes *storage.Volumes
+	ds      *lateDatastore
+	bus     events.Bus
+	ready   chan struct{}
+	live    atomic.Pointer[live] // set once connected
 }
 
 // live is what there is only with a session.
@@ -100,6 +101,9 @@ func New(cfg Config) (*PortLayer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("port layer: %w", err)
 	}
+	if p.volumes, err = p.newVolumes(); err != nil {
+		return nil, fmt.Errorf("port layer: %w", err)
+	}
 	return p, nil
 }
 
@@ -138,6 +142,7 @@ func (p *PortLayer) Run(ctx context.Context) error {
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return rec.Run(ctx) })
+	g.Go(func() error { return p.volumes.Run(ctx) })
 	g.Go(func() error {
 		if err := p.images.Load(ctx); err != nil {
 			return fmt.Errorf("image store: %w", err)
@@ -150,6 +155,7 @@ func (p *PortLayer) Run(ctx context.Context) error {
 		if err := l.exec.CleanUp(ctx); err != nil {
 			p.cfg.Log.WithError(err).Warn("what interrupted creates left behind could not be removed")
 		}
+		p.awaitVolumes(ctx)
 		// Not earlier: a report of a container that is not known yet is lost.
 		g.Go(func() error { return lines.Serve(ctx, p.cfg.Concentrator) })
 		p.cfg.Log.WithField("containers", len(l.exec.Containers())).Info("port layer is ready")
@@ -187,7 +193,7 @@ func (p *PortLayer) manager(ctx context.Context, l *live, lines *attach.Server) 
 		Datastore: l.ds, DatastoreName: l.ds.Name(), DatastoreRef: l.ds.Reference(),
 		Marks:        l.ds.Path(store.Path, "VIC", v.UUID, "creating"),
 		BootstrapISO: v.BootstrapISO, BootstrapRef: isoRef,
-		Line: p.line, DNS: p.dns, Images: p.images, Lines: concentrator{lines}, Leases: p.leases,
+		Line: p.line, DNS: p.dns, Images: p.images, Volumes: p.volumes, Lines: concentrator{lines}, Leases: p.leases,
 		CPUs: v.DefaultCPUs, MemoryMB: v.DefaultMemoryMB, RootSizeMB: v.RootSizeMB,
 		BootTimeout: p.cfg.BootTimeout, Publish: p.bus.Publish, Log: p.cfg.Log,
 	})

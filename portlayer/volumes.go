@@ -1,0 +1,61 @@
+package portlayer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/vic-engine/vic/pkg/vsphere"
+	"github.com/vic-engine/vic/portlayer/storage"
+)
+
+// volumesWait is how long the port layer waits for volume stores before it is
+// ready without them.
+const volumesWait = 10 * time.Second
+
+// Volumes are the volumes of all stores.
+func (p *PortLayer) Volumes() *storage.Volumes { return p.volumes }
+
+func (p *PortLayer) newVolumes() (*storage.Volumes, error) {
+	return storage.NewVolumes(storage.VolumesConfig{
+		Stores: p.cfg.VCH.VolumeStores, VCH: p.cfg.VCH.UUID, Spool: p.cfg.SpoolDir, Log: p.cfg.Log,
+		Containers: p.Snapshots, Open: p.openStore, Grow: p.growDisk,
+	})
+}
+
+// openStore finds the datastore of a volume store.
+func (p *PortLayer) openStore(ctx context.Context, name string) (storage.VolumeDatastore, error) {
+	l := p.live.Load()
+	if l == nil {
+		return nil, fmt.Errorf("datastore %s: not connected to vSphere yet: %w", name, errdefs.ErrUnavailable)
+	}
+	if name == l.ds.Name() {
+		return l.ds, nil
+	}
+	return l.session.Datastore(ctx, vsphere.DatastoreConfig{
+		Datacenter: p.cfg.VCH.Datacenter, Name: name, Pool: &l.place.Pool, Folder: &l.place.Folder, Host: l.place.Host,
+	})
+}
+
+func (p *PortLayer) growDisk(ctx context.Context, id string, unit int, capacity int64) (bool, error) {
+	m, err := p.manage()
+	if err != nil {
+		return false, err
+	}
+	return m.GrowDisk(ctx, id, unit, capacity)
+}
+
+// awaitVolumes waits for the first look at the volume stores: not for long, as
+// one that cannot be reached must not stop the VCH.
+func (p *PortLayer) awaitVolumes(ctx context.Context) {
+	t := time.NewTimer(volumesWait)
+	defer t.Stop()
+	select {
+	case <-p.volumes.Scanned():
+	case <-ctx.Done():
+	case <-t.C:
+		p.cfg.Log.Warn("going on without volume stores that do not answer")
+	}
+}
