@@ -47,6 +47,8 @@ type fakeInstance struct {
 	err      error
 	resets   int
 	shutdown func(*fakeInstance) error
+	plugged  []string         // what was done to the hardware
+	refuse   map[string]error // operations that fail, by how they begin
 }
 
 func (h *fakeHypervisor) Start(ctx context.Context, m machine.Machine, g machine.Guest) (machine.Instance, error) {
