@@ -32,7 +32,7 @@ type Dir struct {
 	calls []string
 }
 
-var _ storage.Datastore = (*Dir)(nil)
+var _ storage.VolumeDatastore = (*Dir)(nil)
 
 // NewDir makes a datastore in an empty folder.
 func NewDir(root string) *Dir { return &Dir{root: root, Capacity: 1 << 40} }
@@ -289,6 +289,34 @@ func (d *Dir) CopyDisk(ctx context.Context, src, dst string) error {
 		return err
 	}
 	return class(os.WriteFile(q, b, 0o600))
+}
+
+// CopyDiskAs implements storage.VolumeDatastore; every format is the same here.
+func (d *Dir) CopyDiskAs(ctx context.Context, src, dst, _ string) error {
+	return d.CopyDisk(ctx, src, dst)
+}
+
+// ExtendDisk implements storage.VolumeDatastore; the disk stays as it is.
+func (d *Dir) ExtendDisk(ctx context.Context, path string, _ int64) error {
+	p, err := d.begin(ctx, "ExtendDisk", path)
+	if err != nil {
+		return err
+	}
+	_, err = os.Stat(p)
+	return class(err)
+}
+
+// Allocated implements storage.VolumeDatastore.
+func (d *Dir) Allocated(ctx context.Context, path string) (int64, error) {
+	p, err := d.begin(ctx, "Allocated", path)
+	if err != nil {
+		return 0, err
+	}
+	st, err := os.Stat(p)
+	if err != nil {
+		return 0, class(err)
+	}
+	return st.Size(), nil
 }
 
 // DeleteDisk implements storage.Datastore.
