@@ -54,9 +54,6 @@ func (m *Manager) Create(ctx context.Context, c spec.Container) (spec.View, erro
 	if c.Root.SizeMB == 0 {
 		c.Root.SizeMB = m.cfg.RootSizeMB
 	}
-	if len(c.DNS.Servers) == 0 {
-		c.DNS.Servers = m.cfg.DNS()
-	}
 	if err := c.Validate(); err != nil {
 		return spec.View{}, fmt.Errorf("create container: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
@@ -118,6 +115,7 @@ func (m *Manager) leaseStep(_ context.Context, cr *creation) error {
 		return err
 	}
 	cr.c.Endpoints = endpoints
+	m.settle(&cr.c)
 	cr.undo.push("address", func(context.Context) error {
 		m.cfg.Leases.Release(cr.c.ID)
 		return nil

@@ -85,6 +85,9 @@ func (c *Controller) begun() {
 // is off and the container has exited.
 func (m *Manager) boot(ctx context.Context, c *Controller, r *run) error {
 	ready := m.isReady(c)
+	if err := m.networksBefore(ctx, c); err != nil && !m.isOn(ctx, c) {
+		return m.notOn(ctx, c, r, err)
+	}
 	err := m.turnOn(ctx, c, ready)
 	if err != nil && ready && ctx.Err() == nil && !m.isOn(ctx, c) {
 		// Somebody touched it in that moment, perhaps: look at it after all.
@@ -107,6 +110,7 @@ func (m *Manager) boot(ctx context.Context, c *Controller, r *run) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.BootTimeout, errBoot)
 	defer cancel()
 	if err = m.awaitProcess(ctx, c, r); err == nil {
+		m.networksAfter(ctx, c)
 		return nil
 	}
 	return m.notUp(ctx, c, r, err)
@@ -275,6 +279,9 @@ func (m *Manager) release(ctx context.Context, c *Controller, r *run) error {
 		return err
 	}
 	c.awaitJoined(ctx)
+	if m.cfg.Networks != nil {
+		m.cfg.Networks.Greet(ctx, c.id, line)
+	}
 	pid, err := line.Release(ctx)
 	if err != nil {
 		return err

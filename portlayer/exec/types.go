@@ -77,7 +77,9 @@ type Config struct {
 	// Line is the URI that serial ports dial; asked for at each create and start,
 	// as the VCH's address may change.
 	Line func() (string, error)
-	// DNS gives the servers of containers that name none.
+	// Networks may be nil: containers have what they were made with then.
+	Networks Networks
+	// DNS gives the servers of containers that name none, without Networks.
 	DNS    func() []string
 	Images Images
 	// Volumes may be nil: no container can have one then.
