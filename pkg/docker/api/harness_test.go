@@ -51,7 +51,7 @@ func serve(t testing.TB, useTLS bool) *harness {
 		h.T = tt
 	}
 	var err error
-	h.e, err = engine.New(engine.Config{PortLayer: h.f, Images: h.images, Log: logrus.NewEntry(log), Rand: func(int) int { return 0 }})
+	h.e, err = engine.New(engine.Config{PortLayer: h.f, Networks: h.f, Images: h.images, Log: logrus.NewEntry(log), Rand: func(int) int { return 0 }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,6 @@ package api
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -106,14 +104,15 @@ func networkSettings(i engine.Info) *container.NetworkSettings {
 	n := &container.NetworkSettings{Networks: networks(i)}
 	n.Ports = nat.PortMap{}
 	if i.State.Running {
-		n.SandboxID = derivedID("sandbox", i.Container.ID)
-		for p := range i.Config.ExposedPorts {
-			n.Ports[nat.Port(p)] = nil
-		}
+		n.SandboxID = engine.DerivedID("sandbox", i.Container.ID)
+		n.Ports = portMap(i)
 	}
-	if len(i.Container.Endpoints) > 0 {
-		ep := n.Networks[i.Container.Endpoints[0].Network]
-		n.EndpointID, n.Gateway, n.IPAddress, n.IPPrefixLen, n.MacAddress = ep.EndpointID, ep.Gateway, ep.IPAddress, ep.IPPrefixLen, ep.MacAddress
+	// The fields from before there were networks are about the default one.
+	for _, ep := range i.Container.Endpoints {
+		if ep.Network == "bridge" {
+			e := n.Networks[ep.Network]
+			n.EndpointID, n.Gateway, n.IPAddress, n.IPPrefixLen, n.MacAddress = e.EndpointID, e.Gateway, e.IPAddress, e.IPPrefixLen, e.MacAddress
+		}
 	}
 	return n
 }
@@ -122,20 +121,27 @@ func networkSettings(i engine.Info) *container.NetworkSettings {
 // Docker does.
 func networks(i engine.Info) map[string]*network.EndpointSettings {
 	out := map[string]*network.EndpointSettings{}
-	if len(i.Container.Endpoints) == 0 {
-		out["none"] = &network.EndpointSettings{}
+	if len(i.Container.Endpoints) == 0 && (i.Host.NetworkMode == "none" || i.Config.NetworkDisabled) {
+		out["none"] = &network.EndpointSettings{NetworkID: engine.DerivedID("network", "none")}
 		return out
 	}
-	for _, ep := range i.Container.Endpoints {
-		s := &network.EndpointSettings{NetworkID: ep.NetworkID, Aliases: ep.Aliases}
+	for n, ep := range i.Container.Endpoints {
+		s := &network.EndpointSettings{NetworkID: ep.NetworkID, Aliases: ep.Aliases, Links: ep.Links}
+		addr := i.Status.Addresses[ep.Network]
+		if addr == "" {
+			addr = ep.IP
+		}
+		p, err := netip.ParsePrefix(addr)
+		if ep.Static && err == nil {
+			s.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: p.Addr().String()}
+		}
+		if ep.Network != "bridge" {
+			s.DNSNames = dnsNames(i.Container, n)
+		}
 		if i.State.Running && !i.State.Restarting {
-			s.EndpointID = derivedID("endpoint", i.Container.ID+ep.Network)
+			s.EndpointID = engine.DerivedID("endpoint", i.Container.ID+ep.Network)
 			s.Gateway, s.MacAddress = ep.Gateway, ep.MAC
-			addr := i.Status.Addresses[ep.Network]
-			if addr == "" {
-				addr = ep.IP
-			}
-			if p, err := netip.ParsePrefix(addr); err == nil {
+			if err == nil {
 				s.IPAddress, s.IPPrefixLen = p.Addr().String(), p.Bits()
 			}
 		}
@@ -144,10 +150,33 @@ func networks(i engine.Info) map[string]*network.EndpointSettings {
 	return out
 }
 
-// derivedID makes an id that stays the same for what has none in vSphere.
-func derivedID(kind, of string) string {
-	h := sha256.Sum256([]byte(kind + " " + of))
-	return hex.EncodeToString(h[:])
+// dnsNames are the names of a container on a user-defined network, in Docker's
+// order.
+func dnsNames(c spec.Container, endpoint int) []string {
+	out := []string{c.Name}
+	names := append(slices.Clone(c.Endpoints[endpoint].Aliases), c.ID[:min(12, len(c.ID))], c.Hostname)
+	for _, n := range names {
+		if n != "" && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// portMap shows every exposed and published port of a running container.
+func portMap(i engine.Info) nat.PortMap {
+	out := nat.PortMap{}
+	for p := range i.Config.ExposedPorts {
+		if !strings.Contains(p, "/") {
+			p += "/tcp"
+		}
+		out[nat.Port(p)] = nil
+	}
+	for _, p := range engine.PublishedPorts(&i.Container) {
+		key := nat.Port(fmt.Sprintf("%d/%s", p.Port, p.Proto))
+		out[key] = append(out[key], nat.PortBinding{HostIP: cmp.Or(p.HostIP, "0.0.0.0"), HostPort: strconv.Itoa(p.HostPort)})
+	}
+	return out
 }
 
 func summary(i engine.Info) *container.Summary {
@@ -169,22 +198,27 @@ func summary(i engine.Info) *container.Summary {
 	return s
 }
 
-// ports shows the exposed ports of a running container.
+// ports shows the exposed and published ports of a running container.
 func ports(i engine.Info) []container.Port {
 	out := []container.Port{}
 	if !i.State.Running {
 		return out
 	}
-	for p := range i.Config.ExposedPorts {
-		number, proto, _ := strings.Cut(p, "/")
-		n, err := strconv.ParseUint(number, 10, 16)
+	for p, bindings := range portMap(i) {
+		private, err := strconv.ParseUint(p.Port(), 10, 16)
 		if err != nil {
 			continue // a range, which Docker does not show either
 		}
-		if proto == "" {
-			proto = "tcp"
+		c := container.Port{PrivatePort: uint16(private), Type: p.Proto()}
+		for _, b := range bindings {
+			// It was a number before.
+			if public, err := strconv.ParseUint(b.HostPort, 10, 16); err == nil {
+				out = append(out, container.Port{IP: b.HostIP, PrivatePort: c.PrivatePort, PublicPort: uint16(public), Type: c.Type})
+			}
 		}
-		out = append(out, container.Port{PrivatePort: uint16(n), Type: proto})
+		if len(bindings) == 0 {
+			out = append(out, c)
+		}
 	}
 	sortPorts(out)
 	return out
@@ -192,6 +226,6 @@ func ports(i engine.Info) []container.Port {
 
 func sortPorts(p []container.Port) {
 	slices.SortFunc(p, func(a, b container.Port) int {
-		return cmp.Or(cmp.Compare(a.PrivatePort, b.PrivatePort), cmp.Compare(a.Type, b.Type))
+		return cmp.Or(cmp.Compare(a.PrivatePort, b.PrivatePort), cmp.Compare(a.Type, b.Type), cmp.Compare(a.PublicPort, b.PublicPort), cmp.Compare(a.IP, b.IP))
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
 	"github.com/vic-engine/vic/pkg/spec"
@@ -17,45 +16,51 @@ import (
 	"github.com/docker/docker/api/types/network"
 )
 
-// networkRoutes: the networks that there are can be listed and inspected; none
-// can be made in this version.
 func (s *server) networkRoutes() []route {
 	return []route{
 		{http.MethodGet, "/networks", s.getNetworks},
 		{http.MethodGet, "/networks/", s.getNetworks},
 		{http.MethodGet, "/networks/{id:.+}", s.getNetwork},
-		{http.MethodPost, "/networks/create", notSupported("user-defined networks (network create)")},
-		{http.MethodPost, "/networks/{id:.*}/connect", notSupported("connecting a container to another network (network connect)")},
-		{http.MethodPost, "/networks/{id:.*}/disconnect", notSupported("disconnecting a container from a network (network disconnect)")},
+		{http.MethodPost, "/networks/create", s.postNetworkCreate},
+		{http.MethodPost, "/networks/{id:.*}/connect", s.postNetworkConnect},
+		{http.MethodPost, "/networks/{id:.*}/disconnect", s.postNetworkDisconnect},
 		{http.MethodPost, "/networks/prune", s.postNetworksPrune},
 		{http.MethodDelete, "/networks/{id:.*}", s.deleteNetwork},
 	}
 }
 
-// noNetwork is Docker's network for containers without a NIC.
-const noNetwork = "none"
-
-func (s *server) allNetworks() []network.Inspect {
-	var out []network.Inspect
-	for _, n := range s.e.Networks() {
-		i := network.Inspect{
-			Name: n.Name, ID: n.ID, Created: n.Created, Scope: "local", Driver: n.Driver, EnableIPv4: true, Internal: n.Internal,
-			IPAM:   network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}},
-			Labels: mapOrEmpty(n.Labels), Options: map[string]string{}, Containers: map[string]network.EndpointResource{},
-		}
-		if n.Subnet != "" {
-			i.IPAM.Config = append(i.IPAM.Config, network.IPAMConfig{Subnet: n.Subnet, Gateway: n.Gateway})
-		}
-		if n.PortGroup != "" {
-			i.Options["vsphere.portgroup"] = n.PortGroup
-		}
-		out = append(out, i)
-	}
-	return append(out, network.Inspect{
-		Name: noNetwork, ID: derivedID("network", noNetwork), Created: time.Unix(0, 0).UTC(), Scope: "local", Driver: "null",
+// networkInspect is a network in Docker's words; its containers only if asked.
+func networkInspect(n engine.NetworkInfo, containers bool) network.Inspect {
+	i := network.Inspect{
+		Name: n.Name, ID: n.ID, Created: n.Created, Scope: "local", Driver: n.Driver, EnableIPv4: n.Subnet != "", Internal: n.Internal, Attachable: n.Attachable,
 		IPAM:   network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}},
-		Labels: map[string]string{}, Options: map[string]string{}, Containers: map[string]network.EndpointResource{},
-	})
+		Labels: mapOrEmpty(n.Labels), Options: map[string]string{}, Containers: map[string]network.EndpointResource{},
+	}
+	if n.Subnet != "" {
+		i.IPAM.Config = append(i.IPAM.Config, network.IPAMConfig{Subnet: n.Subnet, IPRange: n.IPRange, Gateway: n.Gateway, AuxAddress: n.Reserved})
+	}
+	for k, v := range n.Options {
+		i.Options[k] = v
+	}
+	if n.PortGroup != "" {
+		i.Options["vsphere.portgroup"] = n.PortGroup
+	}
+	if !containers {
+		return i
+	}
+	// As in Docker, those that run.
+	for _, m := range n.Members {
+		ep := networks(*m)[n.Name]
+		if ep == nil || !m.State.Running {
+			continue
+		}
+		r := network.EndpointResource{Name: m.Container.Name, EndpointID: ep.EndpointID, MacAddress: ep.MacAddress}
+		if ep.IPAddress != "" {
+			r.IPv4Address = fmt.Sprintf("%s/%d", ep.IPAddress, ep.IPPrefixLen)
+		}
+		i.Containers[m.Container.ID] = r
+	}
+	return i
 }
 
 func mapOrEmpty(m map[string]string) map[string]string {
@@ -73,129 +78,147 @@ func (s *server) getNetworks(_ context.Context, w http.ResponseWriter, r *http.R
 	if err != nil {
 		return err
 	}
-	keep, err := networkFilter(f)
+	list, err := s.e.NetworkList(f)
 	if err != nil {
 		return err
 	}
 	out := []network.Inspect{}
-	for _, n := range s.allNetworks() {
-		if keep(n, s.usedBy(n.Name)) {
-			out = append(out, n)
-		}
+	for _, n := range list {
+		out = append(out, networkInspect(n, false))
 	}
 	return httputils.WriteJSON(w, http.StatusOK, out)
 }
 
-func networkFilter(f engine.Filters) (func(network.Inspect, int) bool, error) {
-	known := []string{"dangling", "driver", "id", "label", "name", "scope", "type"}
-	for k := range f {
-		if !slices.Contains(known, k) {
-			return nil, badRequest("invalid filter '%s'", k)
-		}
-	}
-	for _, v := range f["type"] {
-		if v != "custom" && v != "builtin" {
-			return nil, badRequest("invalid filter: 'type'='%s'", v)
-		}
-	}
-	var dangling *bool
-	for _, v := range f["dangling"] {
-		b, err := strconv.ParseBool(v)
-		if err != nil {
-			return nil, badRequest("invalid filter 'dangling=%s'", v)
-		}
-		dangling = &b
-	}
-	part := func(key, s string) bool {
-		return len(f[key]) == 0 || slices.ContainsFunc(f[key], func(v string) bool { return strings.Contains(s, v) })
-	}
-	whole := func(key, s string) bool { return len(f[key]) == 0 || slices.Contains(f[key], s) }
-	return func(n network.Inspect, used int) bool {
-		for _, l := range f["label"] {
-			k, v, hasValue := strings.Cut(l, "=")
-			if got, ok := n.Labels[k]; !ok || (hasValue && got != v) {
-				return false
-			}
-		}
-		// All networks are the VCH's own, so none is dangling or custom.
-		return part("name", n.Name) && part("id", n.ID) && whole("driver", n.Driver) && whole("scope", n.Scope) && whole("type", "builtin") &&
-			(dangling == nil || !*dangling)
-	}, nil
-}
-
-func (s *server) usedBy(name string) int { return len(s.endpointsOn(name)) }
-
-// endpointsOn gives the running containers of a network, as inspect shows them.
-func (s *server) endpointsOn(name string) map[string]network.EndpointResource {
-	out := map[string]network.EndpointResource{}
-	list, err := s.e.List(engine.ListOptions{Filters: engine.Filters{"network": {name}}})
-	if err != nil {
-		return out // the filter is our own
-	}
-	for _, i := range list {
-		ep := networks(*i)[name]
-		if ep == nil {
-			continue
-		}
-		r := network.EndpointResource{Name: i.Container.Name, EndpointID: ep.EndpointID, MacAddress: ep.MacAddress}
-		if ep.IPAddress != "" {
-			r.IPv4Address = fmt.Sprintf("%s/%d", ep.IPAddress, ep.IPPrefixLen)
-		}
-		out[i.Container.ID] = r
-	}
-	return out
-}
-
-func (s *server) findNetwork(ref string) (network.Inspect, error) {
-	all := s.allNetworks()
-	for _, match := range []func(n network.Inspect) bool{
-		func(n network.Inspect) bool { return n.ID == ref },
-		func(n network.Inspect) bool { return n.Name == ref },
-		func(n network.Inspect) bool { return ref != "" && strings.HasPrefix(n.ID, ref) },
-	} {
-		var found []network.Inspect
-		for _, n := range all {
-			if match(n) {
-				found = append(found, n)
-			}
-		}
-		switch len(found) {
-		case 0:
-		case 1:
-			return found[0], nil
-		default:
-			return network.Inspect{}, badRequest("network %s is ambiguous (%d matches found based on ID prefix)", ref, len(found))
-		}
-	}
-	return network.Inspect{}, fmt.Errorf("network %s not found%w", ref, hidden{errdefs.ErrNotFound})
-}
-
+// getNetwork takes verbose, which tells more of Swarm's networks only.
 func (s *server) getNetwork(_ context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
 	if err := parseForm(r); err != nil {
 		return err
 	}
-	n, err := s.findNetwork(vars["id"])
-	if err != nil {
-		return err
+	if v := r.Form.Get("verbose"); v != "" {
+		if _, err := strconv.ParseBool(v); err != nil {
+			return badRequest("invalid value for verbose: %s", v)
+		}
 	}
-	if scope := r.Form.Get("scope"); scope != "" && scope != n.Scope {
+	if scope := r.Form.Get("scope"); scope != "" && scope != "local" {
 		return fmt.Errorf("network %s not found%w", vars["id"], hidden{errdefs.ErrNotFound})
 	}
-	n.Containers = s.endpointsOn(n.Name)
-	return httputils.WriteJSON(w, http.StatusOK, n)
-}
-
-// postNetworksPrune removes nothing: the VCH's own networks are never unused.
-func (s *server) postNetworksPrune(_ context.Context, w http.ResponseWriter, _ *http.Request, _ map[string]string) error {
-	return httputils.WriteJSON(w, http.StatusOK, &network.PruneReport{NetworksDeleted: []string{}})
-}
-
-func (s *server) deleteNetwork(_ context.Context, _ http.ResponseWriter, _ *http.Request, vars map[string]string) error {
-	n, err := s.findNetwork(vars["id"])
+	n, err := s.e.NetworkInspect(vars["id"])
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%s is a pre-defined network and cannot be removed%w", n.Name, hidden{errdefs.ErrPermissionDenied})
+	return httputils.WriteJSON(w, http.StatusOK, networkInspect(n, true))
+}
+
+func (s *server) postNetworkCreate(ctx context.Context, w http.ResponseWriter, r *http.Request, _ map[string]string) error {
+	var q network.CreateRequest
+	if err := decodeJSON(r.Body, &q); err != nil {
+		return err
+	}
+	// CheckDuplicate needs nothing: two networks never have the same name here.
+	n, err := networkOf(&q)
+	if err != nil {
+		return err
+	}
+	made, err := s.e.NetworkCreate(ctx, n)
+	if err != nil {
+		return err
+	}
+	return httputils.WriteJSON(w, http.StatusCreated, &network.CreateResponse{ID: made.ID})
+}
+
+// networkOf turns a create request into a network, or says what this version
+// does not have.
+func networkOf(q *network.CreateRequest) (spec.Network, error) {
+	n := spec.Network{Name: q.Name, Driver: q.Driver, Internal: q.Internal, Attachable: q.Attachable, Labels: q.Labels, Options: q.Options}
+	switch {
+	case q.EnableIPv6 != nil && *q.EnableIPv6:
+		return n, missing("IPv6 networks (--ipv6): this version has IPv4 only")
+	case q.EnableIPv4 != nil && !*q.EnableIPv4:
+		return n, missing("networks without IPv4 (--ipv4=false)")
+	case q.Scope == "swarm":
+		return n, missing("Swarm networks (--scope swarm): a VCH is no Swarm")
+	case q.Scope != "" && q.Scope != "local":
+		return n, badRequest("invalid scope %q: want local", q.Scope)
+	case q.Ingress:
+		return n, missing("Swarm's ingress network (--ingress): a VCH is no Swarm")
+	case q.ConfigOnly:
+		return n, missing("networks that hold a configuration only (--config-only)")
+	case q.ConfigFrom != nil && q.ConfigFrom.Network != "":
+		return n, missing("taking a network's configuration from another one (--config-from)")
+	case q.IPAM == nil:
+		return n, nil
+	case q.IPAM.Driver != "" && q.IPAM.Driver != "default":
+		return n, missing(fmt.Sprintf("IPAM driver %q (--ipam-driver): the VCH gives the addresses itself", q.IPAM.Driver))
+	case len(q.IPAM.Options) > 0:
+		return n, missing("IPAM driver options (--ipam-opt)")
+	}
+	if err := network.ValidateIPAM(q.IPAM, true); err != nil {
+		return n, badRequest("%v", err)
+	}
+	for i, c := range q.IPAM.Config {
+		// ValidateIPAM has parsed it.
+		if strings.Contains(c.Subnet, ":") {
+			return n, missing("IPv6 networks (--subnet " + c.Subnet + "): this version has IPv4 only")
+		}
+		if i > 0 {
+			return n, missing("a second subnet of a network (--subnet " + c.Subnet + ")")
+		}
+		n.Subnet, n.IPRange, n.Gateway, n.Reserved = c.Subnet, c.IPRange, c.Gateway, c.AuxAddress
+	}
+	return n, nil
+}
+
+func (s *server) postNetworkConnect(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
+	var q network.ConnectOptions
+	if err := decodeJSON(r.Body, &q); err != nil {
+		return err
+	}
+	var want engine.EndpointRequest
+	if q.EndpointConfig != nil {
+		if err := convert(q.EndpointConfig, &want); err != nil {
+			return badRequest("%v", err)
+		}
+	}
+	if err := s.e.NetworkConnect(ctx, vars["id"], q.Container, want); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (s *server) postNetworkDisconnect(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
+	var q network.DisconnectOptions
+	if err := decodeJSON(r.Body, &q); err != nil {
+		return err
+	}
+	if err := s.e.NetworkDisconnect(ctx, vars["id"], q.Container, q.Force); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (s *server) postNetworksPrune(ctx context.Context, w http.ResponseWriter, r *http.Request, _ map[string]string) error {
+	if err := parseForm(r); err != nil {
+		return err
+	}
+	f, err := formFilters(r)
+	if err != nil {
+		return err
+	}
+	gone, err := s.e.NetworkPrune(ctx, f)
+	if err != nil {
+		return err
+	}
+	return httputils.WriteJSON(w, http.StatusOK, &network.PruneReport{NetworksDeleted: gone})
+}
+
+func (s *server) deleteNetwork(ctx context.Context, w http.ResponseWriter, _ *http.Request, vars map[string]string) error {
+	if err := s.e.NetworkRemove(ctx, vars["id"]); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 func drivers(list []spec.Network) []string {
