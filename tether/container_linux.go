@@ -52,6 +52,7 @@ type Container struct {
 	session     *session.Manager
 	output      *os.File // ttyS1
 	nics        nics
+	disksOf     volumeDisks
 	networked   chan struct{}     // closed when updates of the networks may come
 	updated     chan struct{}     // closed when the first has come
 	told        sync.Once         // of that
@@ -147,6 +148,7 @@ func (c *Container) line(ctx context.Context) error {
 		Reporter:  reporter{session.GuestinfoReporter(c.rpc), c.started},
 		Logger:    c.log,
 		Network:   c.updateNetwork,
+		Grow:      c.grow,
 	})
 	if err != nil {
 		return err
@@ -344,6 +346,7 @@ func (c *Container) shutDown() error {
 	}
 	drained := time.Since(begin)
 	killAll()
+	c.sealVolumes()
 	if err := system.Seal(writeDir); err != nil {
 		c.log.WithError(err).Debug("unmounting instead")
 		if err := errors.Join(system.Unmount(rootDir), system.Unmount(writeDir)); err != nil {

@@ -2,9 +2,7 @@ package tether
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -73,61 +71,6 @@ func (c *Container) reportAddress(network, cidr string) {
 	if err := c.rpc.Set(guestinfo.AssignedIPKey(network), cidr); err != nil {
 		c.log.WithError(err).Warn("address not reported")
 	}
-}
-
-// volumes mounts what the user asked for into the root, in the order given:
-// sorted by destination.
-func (c *Container) volumes(ctx context.Context) error {
-	if len(c.spec.Mounts) == 0 {
-		return nil
-	}
-	bus, err := system.PVSCSI()
-	if err != nil {
-		return err
-	}
-	for _, m := range c.spec.Mounts {
-		if err := c.volume(ctx, bus, m); err != nil {
-			return fmt.Errorf("mount %s: %w", m.Path, err)
-		}
-	}
-	return nil
-}
-
-func (c *Container) volume(ctx context.Context, bus *system.Bus, m spec.Mount) error {
-	target, err := system.MakeInRoot(rootDir, m.Path)
-	if err != nil {
-		return err
-	}
-	switch m.Type {
-	case spec.MountTmpfs:
-		flags, data := tmpfsOptions(m.Options)
-		if m.ReadOnly {
-			flags |= unix.MS_RDONLY
-		}
-		return system.Mount{Source: "tmpfs", Target: target, Type: "tmpfs", Flags: flags, Data: data}.Do()
-	case spec.MountVolume:
-		ctx, cancel := context.WithTimeout(ctx, diskWait)
-		defer cancel()
-		dev, err := bus.Disk(ctx, m.Unit)
-		if err != nil {
-			return fmt.Errorf("volume %s: %w", m.Name, err)
-		}
-		hold := filepath.Join("/run/vic/volumes", fmt.Sprint(m.Unit))
-		var flags uintptr
-		if m.ReadOnly {
-			flags = unix.MS_RDONLY
-		}
-		if err := (system.Mount{Source: dev, Target: hold, Type: "ext4", Flags: flags}).Do(); err != nil {
-			return fmt.Errorf("volume %s: %w", m.Name, err)
-		}
-		if !m.ReadOnly && !m.NoCopy {
-			if err := system.CopyIfEmpty(target, hold); err != nil {
-				return fmt.Errorf("volume %s: %w", m.Name, err)
-			}
-		}
-		return system.Mount{Source: hold, Target: target, Flags: unix.MS_BIND}.Do()
-	}
-	return fmt.Errorf("type %q is not known to this guest", m.Type)
 }
 
 // tmpfsOptions splits Docker's --tmpfs options into flags and what tmpfs itself

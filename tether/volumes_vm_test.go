@@ -1,0 +1,148 @@
+//go:build vm
+
+package tether_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/vic-engine/vic/pkg/disk/ext4"
+	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/lab/machine"
+	"github.com/vic-engine/vic/pkg/lab/qemu/qemutest"
+	"github.com/vic-engine/vic/pkg/spec"
+)
+
+// volumeDisk is a disk with a filesystem that is smaller.
+func volumeDisk(t *testing.T, filesystem, size int64) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "vol")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	if err := ext4.WriteBlank(f, filesystem, ext4.BlankOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return vmdk(t, name)
+}
+
+// volumeBoot runs a container to its end and gives what it put out, and how.
+func volumeBoot(t *testing.T, c spec.Container, disks []machine.Disk) (string, guestinfo.Status) {
+	t.Helper()
+	vm := qemutest.Boot(t, qemutest.Options{ISO: built.bootstrap, Console: 2, Disks: disks, GuestInfo: keys(t, c)})
+	output := output(t, vm)
+	vm.WaitOff(limit)
+	st, err := guestinfo.DecodeStatus(c.ID, vm.Guest.Keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return <-output.all, st
+}
+
+// TestVolumes: one disk at several places, a filesystem that grows at its mount,
+// the image's data once, and nothing lost at the power-off.
+func TestVolumes(t *testing.T) {
+	script := `{ stat -c "top %a %U" /data; ls -A /data; echo "end of list"; mount; touch /ro/x; echo kept > /data/file; touch /data/sub; ` +
+		`stat -f -c "blocks %b %S" /data; cat /etc/vol/passwd; } 2>&1`
+	c := container(script)
+	c.Mounts = []spec.Mount{
+		{Type: spec.MountVolume, Name: "data", Path: "/data", Unit: 2},
+		{Type: spec.MountVolume, Name: "data", Path: "/ro", Unit: 2, ReadOnly: true},
+		{Type: spec.MountVolume, Name: "etc", Path: "/etc", Unit: 3},
+		{Type: spec.MountVolume, Name: "etc", Path: "/etc/vol", Unit: 3},
+	}
+	data, etc := volumeDisk(t, 64<<20, 256<<20), volumeDisk(t, 64<<20, 64<<20)
+	all := append(disks(t), machine.Disk{Path: data, Unit: 2}, machine.Disk{Path: etc, Unit: 3})
+	text, st := volumeBoot(t, c, all)
+	if st.Exit.Error != "" || st.Exit.Code != 0 {
+		t.Errorf("reported %+v", st.Exit)
+	}
+	for _, want := range []string{`top 750 `, `\nend of list`, `/dev/sdc on /data type ext4 \(rw`, `/dev/sdc on /ro type ext4 \(ro`,
+		`touch: /ro/x: Read-only`, `root:x:0:0`, `blocks 6\d\d\d\d 4096|blocks 2[3-6]\d\d\d\d 1024`} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("no %q in what the container sees", want)
+		}
+	}
+	if strings.Contains(text, "lost+found") {
+		t.Error("the volume has lost+found")
+	}
+	// Written out and clean, at its new size.
+	raw := data + ".raw"
+	if out, err := exec.Command("qemu-img", "convert", "-O", "raw", data, raw).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command("e2fsck", "-fn", raw).CombinedOutput(); err != nil && !onlyLostFound(string(out)) {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+	// The same container again finds what it left, and an emptied volume is not
+	// filled again; a folder is enough, but one that leads out is refused.
+	c.Process.Args = []string{"-c", `cat /data/file; ls -A /etc/vol; : > /etc/passwd; echo bye`}
+	text, st = volumeBoot(t, c, all)
+	if !strings.Contains(text, "kept") || st.Exit.Code != 0 {
+		t.Errorf("second boot: %q %+v", text, st.Exit)
+	}
+	c.Mounts = []spec.Mount{{Type: spec.MountVolume, Name: "data", Path: "/mnt", Unit: 2, SubPath: "../etc"}}
+	if _, st = volumeBoot(t, c, all); !strings.Contains(st.Exit.Error, "leads out of the volume") {
+		t.Errorf("a folder outside: %+v", st.Exit)
+	}
+	if t.Failed() {
+		t.Logf("container's output:\n%s", text)
+	}
+}
+
+// onlyLostFound: e2fsck wants the folder that tether removes.
+func onlyLostFound(out string) bool {
+	return strings.Contains(out, "lost+found not found") && !strings.Contains(out, "Inode") && !strings.Contains(out, "differences")
+}
+
+// TestGrowRunning makes a disk larger under a running container.
+func TestGrowRunning(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := container(`echo ready; sleep 1000`)
+	c.AuthorizedKey = string(ssh.MarshalAuthorizedKey(key))
+	c.Mounts = []spec.Mount{{Type: spec.MountVolume, Name: "data", Path: "/data", Unit: 2}}
+	vol := volumeDisk(t, 64<<20, 64<<20)
+	vm := qemutest.Boot(t, qemutest.Options{ISO: built.bootstrap, Console: 2, GuestInfo: keys(t, c),
+		Disks: append(disks(t), machine.Disk{Path: vol, Unit: 2})})
+	output := output(t, vm)
+	server := concentrator(t, vm, signer)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	line, err := server.Session(ctx, c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-output.some
+	if err := line.Grow(ctx, 2); err == nil || !strings.Contains(err.Error(), "not larger") {
+		t.Errorf("the disk has not grown: %v", err)
+	}
+	if err := line.Grow(ctx, 5); err == nil {
+		t.Error("no such disk, but it has grown")
+	}
+	vm.Kill()
+}
