@@ -269,6 +269,46 @@ func TestConnectRunning(t *testing.T) {
 	}
 }
 
+// TestPortsFollow: a container's ports are published by the network that has a
+// way out, whichever it is on.
+func TestPortsFollow(t *testing.T) {
+	h := serve(t, false)
+	h.network("inner", network.CreateOptions{Internal: true})
+	h.network("outer", network.CreateOptions{})
+	id := h.create("box", container.Config{Cmd: []string{"sleep", "1h"}}, &container.HostConfig{NetworkMode: "inner", PortBindings: nat.PortMap{"80/tcp": {{HostPort: "8080"}}, "81/tcp": {{}}}})
+	h.start(id)
+	published := func(want int) {
+		t.Helper()
+		i, err := h.c.ContainerInspect(h.ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, b := range i.NetworkSettings.Ports {
+			n += len(b)
+		}
+		if n != want {
+			t.Errorf("ports %v: want %d", i.NetworkSettings.Ports, want)
+		}
+	}
+	for _, step := range []struct {
+		connect bool
+		network string
+		want    int
+	}{{true, "outer", 2}, {false, "inner", 2}, {false, "outer", 0}, {true, "inner", 0}, {true, "bridge", 2}} {
+		var err error
+		if step.connect {
+			err = h.c.NetworkConnect(h.ctx, step.network, id, nil)
+		} else {
+			err = h.c.NetworkDisconnect(h.ctx, step.network, id, false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		published(step.want)
+	}
+}
+
 func TestSeveralEndpoints(t *testing.T) {
 	h := serve(t, false)
 	h.front()

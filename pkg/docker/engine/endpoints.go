@@ -36,7 +36,7 @@ const (
 
 // endpoints puts the container of a request on its networks: those of
 // NetworkingConfig, or the one of the network mode. The first has the default
-// route and, as the first with a way out, the published ports.
+// route and the published ports.
 func endpoints(r *Request, in buildInput) (eps []spec.Endpoint, hosts, warnings []string, err error) {
 	mode := r.HostConfig.NetworkMode
 	ports, warnings, portErr := wantedPorts(&r.HostConfig, r.Config.ExposedPorts, in.portsInUse)
@@ -62,14 +62,10 @@ func endpoints(r *Request, in buildInput) (eps []spec.Endpoint, hosts, warnings 
 	}
 	hosts, err = legacyLinks(legacy, in)
 	errs = append(errs, err, shareMAC(eps, r.Config.MacAddress))
-	placed := false
-	for i, w := range wanted {
-		if !w.network.Internal && len(ports) > 0 && !placed {
-			eps[i].Ports = portTexts(ports)
-			placed = true
-		}
-	}
-	if len(ports) > 0 && !placed {
+	// The first has a way out if any has. Kept on one without, they are published
+	// as soon as the container is connected to one with.
+	eps[0].Ports = portTexts(ports)
+	if len(ports) > 0 && wanted[0].network.Internal {
 		warnings = append(warnings, "published ports have no effect while the container is on internal networks only")
 	}
 	return eps, hosts, warnings, errors.Join(errs...)
@@ -102,7 +98,7 @@ type wantedEndpoint struct {
 func (w *wantedEndpoint) is(ref string) bool { return w.network.is(ref) }
 
 // wantedNetworks resolves the networks of a request, in the order of the
-// container's endpoints: by gateway priority, those with a way out first, the
+// container's endpoints: those with a way out first, by gateway priority, the
 // network mode's first, by name.
 func wantedNetworks(r *Request, networks []spec.Network) ([]*wantedEndpoint, error) {
 	mode := r.HostConfig.NetworkMode
@@ -159,7 +155,7 @@ func wantedNetworks(r *Request, networks []spec.Network) ([]*wantedEndpoint, err
 		out = append(out, w)
 	}
 	slices.SortFunc(out, func(a, b *wantedEndpoint) int {
-		return cmp.Or(cmp.Compare(b.GwPriority, a.GwPriority), falseFirst(a.network.Internal, b.network.Internal),
+		return cmp.Or(falseFirst(a.network.Internal, b.network.Internal), cmp.Compare(b.GwPriority, a.GwPriority),
 			falseFirst(!a.is(mode), !b.is(mode)), cmp.Compare(a.network.Name, b.network.Name))
 	})
 	return out, nil

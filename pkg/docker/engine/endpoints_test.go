@@ -59,6 +59,8 @@ func TestEndpoints(t *testing.T) {
 		{"a range of host ports", `"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8000-8002"}],"80/udp":[{"HostPort":"8000-8002"}]}}`, "bridge ports 8001:80/tcp,8000:80/udp"},
 		{"all exposed", `"ExposedPorts":{"80":{},"53/udp":{},"7000-7001/tcp":{}},"HostConfig":{"PublishAllPorts":true,"PortBindings":{"80/tcp":[{"HostPort":"80"}]}}`,
 			"bridge ports 53/udp,80:80/tcp,7000/tcp,7001/tcp"},
+		{"an internal network is never first", `"HostConfig":{"NetworkMode":"back","PortBindings":{"80/tcp":[{"HostPort":"80"}]}},"NetworkingConfig":{"EndpointsConfig":{"back":{"GwPriority":9},"auto":{}}}`,
+			"auto ports 80:80/tcp; back"},
 		{"ports go out by the first network with a way out", `"HostConfig":{"NetworkMode":"back","PortBindings":{"80/tcp":[{"HostPort":"80"}]}},"NetworkingConfig":{"EndpointsConfig":{"auto":{},"back":{}}}`,
 			"auto ports 80:80/tcp; back"},
 	} {

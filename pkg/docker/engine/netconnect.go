@@ -38,7 +38,7 @@ func (e *Engine) NetworkConnect(ctx context.Context, network, container string, 
 	if err != nil {
 		return err
 	}
-	if ep.Ports, err = e.portsToConnect(v, n); err != nil {
+	if ep.Ports, err = e.portsToConnect(v); err != nil {
 		return err
 	}
 	if e.nets == nil {
@@ -58,15 +58,29 @@ func (e *Engine) NetworkConnect(ctx context.Context, network, container string, 
 	return nil
 }
 
-// portsToConnect are the ports that a container wants to publish and could not
-// so far, having no network with a way out.
-func (e *Engine) portsToConnect(v spec.View, n spec.Network) ([]string, error) {
-	if n.Internal || len(PublishedPorts(&v.Container)) > 0 {
+// The host ports that are chosen when any will do.
+const firstAnyPort, lastAnyPort = 32768, 60999
+
+// portsToConnect are the ports of a container that was on no network for a
+// while, and so has none. Otherwise the port layer moves those that it has.
+func (e *Engine) portsToConnect(v spec.View) ([]string, error) {
+	if len(v.Container.Endpoints) > 0 {
 		return nil, nil
 	}
 	s := e.storedOf(v)
 	ports, _, err := wantedPorts(&s.host, s.Config.ExposedPorts, e.portsInUse)
-	return portTexts(ports), err
+	if err != nil || len(ports) == 0 {
+		return nil, err
+	}
+	used := e.portsInUse()
+	for i := range ports {
+		for n := firstAnyPort; n <= lastAnyPort && ports[i].HostPort == 0; n++ {
+			if key := fmt.Sprintf("%d/%s", n, ports[i].Proto); !used[key] {
+				used[key], ports[i].HostPort = true, n
+			}
+		}
+	}
+	return portTexts(ports), nil
 }
 
 // NetworkDisconnect takes a container off a network. force makes no difference:

@@ -97,6 +97,9 @@ func portRange(s string) (from, to int, err error) {
 func PublishedPorts(c *spec.Container) []PublishedPort {
 	var out []PublishedPort
 	for _, ep := range c.Endpoints {
+		if ep.Gateway == "" {
+			continue // an internal network
+		}
 		for _, s := range ep.Ports {
 			if p, err := ParsePublishedPort(s); err == nil {
 				out = append(out, p)
@@ -260,8 +263,12 @@ func joinSorted(errs []error) error {
 func (e *Engine) portsInUse() map[string]bool {
 	out := map[string]bool{}
 	for _, v := range e.pl.Snapshots() {
-		for _, p := range PublishedPorts(&v.Container) {
-			out[fmt.Sprintf("%d/%s", p.HostPort, p.Proto)] = true
+		for _, ep := range v.Container.Endpoints {
+			for _, s := range ep.Ports {
+				if p, err := ParsePublishedPort(s); err == nil {
+					out[fmt.Sprintf("%d/%s", p.HostPort, p.Proto)] = true
+				}
+			}
 		}
 	}
 	return out

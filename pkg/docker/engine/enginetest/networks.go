@@ -96,7 +96,7 @@ func (f *Fake) Connect(_ context.Context, id string, e spec.Endpoint) error {
 	if eps := c.view.Container.Endpoints; len(eps) > 0 {
 		e.MAC = eps[0].MAC
 	}
-	c.view.Container.Endpoints = append(slices.Clone(c.view.Container.Endpoints), e)
+	c.view.Container.Endpoints = arrange(append(slices.Clone(c.view.Container.Endpoints), e))
 	return nil
 }
 
@@ -112,8 +112,34 @@ func (f *Fake) Disconnect(_ context.Context, id, network string) error {
 	if len(eps) == len(c.view.Container.Endpoints) {
 		return fmt.Errorf("container %s on network %s: %w", id, network, errdefs.ErrNotFound)
 	}
-	c.view.Container.Endpoints = eps
+	for _, e := range c.view.Container.Endpoints {
+		if e.NetworkID == network && len(eps) > 0 {
+			eps[0].Ports = append(slices.Clone(eps[0].Ports), e.Ports...)
+		}
+	}
+	c.view.Container.Endpoints = arrange(eps)
 	return nil
+}
+
+// arrange puts endpoints with a way out first, and all ports on the first.
+func arrange(eps []spec.Endpoint) []spec.Endpoint {
+	var ports []string
+	for i := range eps {
+		ports = append(ports, eps[i].Ports...)
+		eps[i].Ports = nil
+	}
+	slices.SortStableFunc(eps, func(a, b spec.Endpoint) int { return cmp.Compare(btoi(a.Gateway == ""), btoi(b.Gateway == "")) })
+	if len(eps) > 0 {
+		eps[0].Ports = ports
+	}
+	return eps
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // lease fills in an endpoint: the address wanted or the nth of the network, and
