@@ -157,9 +157,6 @@ func (p *PortLayer) Logs(ctx context.Context, id string, o spec.LogOptions, each
 // Subscribe gives every event from now on.
 func (p *PortLayer) Subscribe(ctx context.Context) <-chan spec.Event { return p.bus.Subscribe(ctx) }
 
-// Networks that containers can be on, the default one first.
-func (p *PortLayer) Networks() []spec.Network { return p.leases.Networks() }
-
 // Capacity tells what the VCH may use. It asks vSphere.
 func (p *PortLayer) Capacity(ctx context.Context) (spec.Capacity, error) {
 	l := p.live.Load()

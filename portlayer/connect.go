@@ -89,14 +89,40 @@ func datastorePath(s string) (object.DatastorePath, error) {
 	return p, nil
 }
 
-func (p *PortLayer) setUpNetwork() {
-	setUp := p.cfg.SetUpNetwork
-	if setUp == nil {
-		setUp = network.Setup
+// loadNetworks makes the networks known that are kept on the image datastore.
+// One that cannot be read, or not be used, stays where it is.
+func (p *PortLayer) loadNetworks(ctx context.Context) error {
+	all, damaged, err := p.changes.store.Load(ctx)
+	if err != nil {
+		return err
 	}
-	if err := setUp(p.leases.State().NATFor(p.cfg.VCH.Networks["bridge"].MAC)); err != nil {
-		p.cfg.Log.WithError(err).Error("bridge network is not set up: containers have no way out of it")
+	return p.leases.Change(func(s network.State) (network.State, error) {
+		s.Damaged = damaged
+		for _, n := range all {
+			next, err := network.Load(s, n)
+			if err != nil {
+				subnet, _ := netip.ParsePrefix(n.Subnet) // not valid: it holds nothing
+				s.Damaged = append(s.Damaged, network.Damaged{ID: n.ID, Name: n.Name, Subnet: subnet, Err: err})
+				continue
+			}
+			s = next
+		}
+		for _, d := range s.Damaged {
+			p.cfg.Log.WithError(d.Err).WithField(spec.FieldNetwork, d.ID).Errorf("network %q cannot be used", d.Name)
+		}
+		return s, nil
+	})
+}
+
+// used are the networks that the VCH is on with addresses that were given.
+func used(v spec.VCH) []netip.Prefix {
+	var out []netip.Prefix
+	for role, n := range v.Networks {
+		if p, err := netip.ParsePrefix(n.IP); err == nil && role != "bridge" {
+			out = append(out, p.Masked())
+		}
 	}
+	return out
 }
 
 // line is what containers' serial ports dial.

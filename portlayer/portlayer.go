@@ -20,6 +20,7 @@ import (
 	"github.com/vic-engine/vic/portlayer/attach"
 	"github.com/vic-engine/vic/portlayer/events"
 	"github.com/vic-engine/vic/portlayer/exec"
+	"github.com/vic-engine/vic/portlayer/names"
 	"github.com/vic-engine/vic/portlayer/network"
 	"github.com/vic-engine/vic/portlayer/storage"
 )
@@ -38,6 +39,12 @@ type Config struct {
 	// SetUpNetwork gives the appliance its place on the bridge; nil:
 	// network.Setup. A failure is logged: containers run without a way out.
 	SetUpNetwork func(network.NAT) error
+	// ReportPorts gets the host ports that are published, "80/tcp", whenever
+	// they change; nil: nobody is told.
+	ReportPorts func([]string) error
+	// DNSPort is where names are served on the gateway addresses; zero: 53, see
+	// package names.
+	DNSPort int
 	// DNS gives the servers of containers that name none; nil: those of the
 	// appliance.
 	DNS func() []string
@@ -60,6 +67,9 @@ type PortLayer struct {
 	bus     events.Bus
 	ready   chan struct{}
 	live    atomic.Pointer[live] // set once connected
+	names   *names.Server
+	router  *router
+	changes *networkChanges
 }
 
 // live is what there is only with a session.
@@ -82,12 +92,16 @@ func New(cfg Config) (*PortLayer, error) {
 	bridge := cfg.VCH.Networks["bridge"]
 	state, err := network.New(network.Config{
 		VCH: cfg.VCH.UUID, Range: cfg.VCH.BridgeRange, Width: cfg.VCH.BridgeWidth, PortGroup: bridge.PortGroup,
+		Used: used(cfg.VCH),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("port layer: %w", err)
 	}
 	p := &PortLayer{
 		cfg: cfg, signer: signer, leases: network.NewLeases(state), ds: &lateDatastore{}, ready: make(chan struct{}),
+	}
+	if err := p.newRouter(); err != nil {
+		return nil, fmt.Errorf("port layer: %w", err)
 	}
 	client, err := image.NewClient(image.ClientConfig{
 		Mirrors: cfg.VCH.RegistryMirrors, Insecure: cfg.VCH.InsecureRegistries, CAs: cfg.VCH.RegistryCAs, Log: cfg.Log,
@@ -128,20 +142,35 @@ func (p *PortLayer) Run(ctx context.Context) error {
 			p.cfg.Log.WithError(err).Warn("vSphere session is left to its timeout")
 		}
 	}()
-	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Log: p.cfg.Log})
+	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Up: p.router.up, Log: p.cfg.Log})
 	if l.exec, err = p.manager(ctx, l, lines); err != nil {
 		return fmt.Errorf("port layer: %w", err)
 	}
 	defer l.exec.Close()
 	p.ds.set(l.ds)
+	p.router.manage(l.exec)
+	// Before any container, whose leases are on them.
+	if err := p.loadNetworks(ctx); err != nil {
+		return fmt.Errorf("port layer: %w", err)
+	}
 	p.live.Store(l)
-	p.setUpNetwork()
 
 	rec := events.New(events.Config{
 		Feed: l.session, Folder: l.place.Folder, Containers: l.exec, Every: p.cfg.Resync, Log: p.cfg.Log,
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return rec.Run(ctx) })
+	g.Go(func() error { return p.names.Run(ctx) })
+	routed := make(chan struct{})
+	g.Go(func() error {
+		// Not earlier: what is published stays so while nobody is known yet.
+		select {
+		case <-rec.Ready():
+			p.router.Run(ctx, p.bus.Subscribe, routed)
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	g.Go(func() error { return p.volumes.Run(ctx) })
 	g.Go(func() error {
 		if err := p.images.Load(ctx); err != nil {
@@ -156,6 +185,11 @@ func (p *PortLayer) Run(ctx context.Context) error {
 			p.cfg.Log.WithError(err).Warn("what interrupted creates left behind could not be removed")
 		}
 		p.awaitVolumes(ctx)
+		select {
+		case <-routed:
+		case <-ctx.Done():
+			return nil
+		}
 		// Not earlier: a report of a container that is not known yet is lost.
 		g.Go(func() error { return lines.Serve(ctx, p.cfg.Concentrator) })
 		p.cfg.Log.WithField("containers", len(l.exec.Containers())).Info("port layer is ready")
@@ -193,7 +227,7 @@ func (p *PortLayer) manager(ctx context.Context, l *live, lines *attach.Server) 
 		Datastore: l.ds, DatastoreName: l.ds.Name(), DatastoreRef: l.ds.Reference(),
 		Marks:        l.ds.Path(store.Path, "VIC", v.UUID, "creating"),
 		BootstrapISO: v.BootstrapISO, BootstrapRef: isoRef,
-		Line: p.line, DNS: p.dns, Images: p.images, Volumes: p.volumes, Lines: concentrator{lines}, Leases: p.leases,
+		Line: p.line, DNS: p.dns, Images: p.images, Volumes: p.volumes, Lines: concentrator{lines}, Leases: p.leases, Networks: p.router,
 		CPUs: v.DefaultCPUs, MemoryMB: v.DefaultMemoryMB, RootSizeMB: v.RootSizeMB,
 		BootTimeout: p.cfg.BootTimeout, Publish: p.bus.Publish, Log: p.cfg.Log,
 	})

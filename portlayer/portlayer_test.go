@@ -20,16 +20,20 @@ import (
 	"github.com/vic-engine/vic/pkg/vsphere"
 	"github.com/vic-engine/vic/portlayer/events"
 	"github.com/vic-engine/vic/portlayer/exec"
+	"github.com/vic-engine/vic/portlayer/network"
 	"github.com/vic-engine/vic/portlayer/storage"
 )
 
 var (
 	_ engine.PortLayer  = (*PortLayer)(nil)
+	_ engine.Networks   = (*PortLayer)(nil)
 	_ engine.Images     = (*storage.Images)(nil)
 	_ storage.Datastore = (*vsphere.Datastore)(nil)
 	_ storage.Datastore = (*lateDatastore)(nil)
 	_ exec.Datastore    = (*vsphere.Datastore)(nil)
 	_ exec.Images       = (*storage.Images)(nil)
+	_ network.Files     = (*lateDatastore)(nil)
+	_ containers        = (*exec.Manager)(nil)
 	_ events.Containers = (*exec.Manager)(nil)
 	_ events.Feed       = (*vsphere.Session)(nil)
 )

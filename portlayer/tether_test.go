@@ -65,6 +65,8 @@ type tether struct {
 	end      chan struct{} // closed when the process has ended
 
 	mu      sync.Mutex // guards all below
+	nets    []spec.NetworkUpdate
+	netErr  error // what Network gives
 	conn    *tetherproto.ServerConn
 	clients []tetherproto.IO
 	follow  []func(logframe.Frame)
@@ -263,7 +265,19 @@ func (t *tether) Exec(_ context.Context, r tetherproto.ExecRequest, s tetherprot
 
 func (t *tether) Signal(_ context.Context, _, name string) error { t.signal <- name; return nil }
 func (t *tether) Resize(context.Context, string, int, int) error { return nil }
-func (t *tether) CloseStdin(context.Context, string) error       { return nil }
+func (t *tether) Grow(context.Context, int) error                { return nil }
+
+func (t *tether) Network(_ context.Context, u spec.NetworkUpdate) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.netErr != nil {
+		return t.netErr
+	}
+	t.nets = append(t.nets, u)
+	return nil
+}
+
+func (t *tether) CloseStdin(context.Context, string) error { return nil }
 
 func (t *tether) Follow(ctx context.Context, r tetherproto.LogRequest, w io.Writer) error {
 	give := func(f logframe.Frame) {

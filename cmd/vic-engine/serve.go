@@ -21,6 +21,7 @@ import (
 	"github.com/vic-engine/vic/pkg/admin"
 	"github.com/vic-engine/vic/pkg/docker/api"
 	"github.com/vic-engine/vic/pkg/docker/engine"
+	"github.com/vic-engine/vic/pkg/guestinfo"
 	"github.com/vic-engine/vic/pkg/guestinfo/rpci"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/version"
@@ -122,6 +123,17 @@ func (d *daemon) report(state, why string) {
 	}
 }
 
+// reportPorts tells operations, and the lab, which ports containers publish.
+func (d *daemon) reportPorts(ports []string) error {
+	text, err := json.Marshal(ports)
+	if err != nil {
+		return fmt.Errorf("published ports: %w", err)
+	}
+	c := rpci.Dial(d.opts.rpciSocket)
+	defer c.Close()
+	return c.Set(guestinfo.KeyPorts, string(text))
+}
+
 // serve assembles the parts, in the order of their needs, and runs them until
 // ctx is done or one fails.
 func (d *daemon) serve(ctx context.Context) error {
@@ -142,6 +154,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		SpoolDir:     filepath.Join(d.opts.stateDir, "spool"),
 		Concentrator: concentrator,
 		BootTimeout:  boot,
+		ReportPorts:  d.reportPorts,
 		Log:          d.log,
 	})
 	if err != nil {
@@ -151,7 +164,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}
-	eng, err := engine.New(engine.Config{PortLayer: ports, Images: ports.Images(), Log: d.log})
+	eng, err := engine.New(engine.Config{PortLayer: ports, Images: ports.Images(), Networks: ports, Log: d.log})
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}

@@ -35,6 +35,9 @@ type Config struct {
 	// Report takes what guests tell, in order for each container; it must not
 	// block for long. May be nil.
 	Report func(id string, r tetherproto.Report)
+	// Up is told of each new session, once Session gives it; it must not block.
+	// May be nil.
+	Up func(id string)
 	// KeepAlive is how long a line may be idle before it is tested; zero:
 	// DefaultKeepAlive.
 	KeepAlive time.Duration
@@ -171,6 +174,9 @@ func (s *Server) begin(ctx context.Context, id, boot string, link *tetherproto.L
 		s.remove(id, sess)
 	}()
 	s.cfg.Log.WithField(spec.FieldContainer, id).Debug("serial line is up")
+	if s.cfg.Up != nil {
+		s.cfg.Up(id)
+	}
 	return nil
 }
 

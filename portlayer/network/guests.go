@@ -21,6 +21,22 @@ func Running(v *spec.View) bool {
 // Several tells whether there are networks that must be kept apart.
 func (s State) Several() bool { return len(s.Scopes) > 1 }
 
+// Takes tells whether containers are on a network of that name that is not
+// known: its file is lost, and another network of the name would not be theirs.
+func (s State) Takes(views []*spec.View, name string) bool {
+	if _, ok := s.Scopes[name]; ok {
+		return false
+	}
+	for _, v := range views {
+		for _, e := range v.Container.Endpoints {
+			if e.Network == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Update is what a guest is told of its networks. views are all containers; what
 // does not run is nobody's peer.
 func (s State) Update(c *spec.Container, views []*spec.View, gatewayMAC string) spec.NetworkUpdate {
