@@ -116,9 +116,20 @@ func keys(t *testing.T, c spec.Container) map[string]string {
 // disks are a blank read-write disk and an image disk with busybox in it.
 func disks(t *testing.T) []machine.Disk {
 	t.Helper()
-	dir := t.TempDir()
-	image := filepath.Join(dir, "image")
-	tree, err := layers.Merge(t.Context(), []layers.Layer{{Name: "test", Open: busybox(t)}}, layers.Limits{})
+	rw := filepath.Join(t.TempDir(), "rw")
+	blank(t, rw, true)
+	return []machine.Disk{{Path: vmdk(t, rw), Unit: 0}, imageWith(t, busybox(t))}
+}
+
+// imageWith is an image disk of some layers.
+func imageWith(t *testing.T, opens ...func() (io.ReadCloser, error)) machine.Disk {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "image")
+	var all []layers.Layer
+	for i, open := range opens {
+		all = append(all, layers.Layer{Name: fmt.Sprint("test", i), Open: open})
+	}
+	tree, err := layers.Merge(t.Context(), all, layers.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,12 +141,7 @@ func disks(t *testing.T) []machine.Disk {
 	if _, err := ext4.WriteImage(t.Context(), f, tree, nil); err != nil {
 		t.Fatal(err)
 	}
-	rw := filepath.Join(dir, "rw")
-	blank(t, rw, true)
-	return []machine.Disk{
-		{Path: vmdk(t, rw), Unit: 0},
-		{Path: vmdk(t, image), Unit: 1, Nonpersistent: true},
-	}
+	return machine.Disk{Path: vmdk(t, image), Unit: 1, Nonpersistent: true}
 }
 
 // blank is a disk of 256 MiB, formatted or not.
