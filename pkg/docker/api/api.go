@@ -87,7 +87,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	for _, rr := range []router.Router{
 		container.NewRouter(containerBackend{s}, decoder{}, true),
-		volume.NewRouter(volumes{}, noCluster{}),
+		volume.NewRouter(volumes{s}, noCluster{}),
 		system.NewRouter(systemBackend{s}, nil, nil, func() map[string]bool { return map[string]bool{"buildkit": false} }),
 	} {
 		for _, rt := range rr.Routes() {
@@ -103,7 +103,7 @@ func New(cfg Config) (http.Handler, error) {
 
 func (s *server) ownRoutes() []route {
 	var out []route
-	for _, list := range [][]route{s.missingRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.systemRoutes()} {
+	for _, list := range [][]route{s.missingRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.volumeRoutes(), s.systemRoutes()} {
 		out = append(out, list...)
 	}
 	return out

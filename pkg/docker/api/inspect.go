@@ -14,7 +14,6 @@ import (
 	"github.com/vic-engine/vic/pkg/spec"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/storage"
 	"github.com/docker/go-connections/nat"
@@ -51,7 +50,7 @@ func inspectResponse(i engine.Info) (*container.InspectResponse, error) {
 		ExecIDs: i.ExecIDs, HostConfig: host,
 		GraphDriver: storage.DriverData{Name: storageDriver, Data: map[string]string{"ImageDisk": c.Root.ImageDisk, "VM": i.Status.VM, "VMName": i.Status.VMName}},
 	}
-	out := &container.InspectResponse{ContainerJSONBase: base, Mounts: mounts(c), Config: cfg, NetworkSettings: networkSettings(i)}
+	out := &container.InspectResponse{ContainerJSONBase: base, Mounts: mounts(i), Config: cfg, NetworkSettings: networkSettings(i)}
 	return out, nil
 }
 
@@ -86,18 +85,6 @@ func defaultMode(c spec.Container) string {
 		return "none"
 	}
 	return c.Endpoints[0].Network
-}
-
-func mounts(c spec.Container) []container.MountPoint {
-	out := []container.MountPoint{}
-	for _, m := range c.Mounts {
-		// Docker shows --tmpfs in HostConfig only; volumes are shown here.
-		if m.Type == spec.MountTmpfs {
-			continue
-		}
-		out = append(out, container.MountPoint{Type: mount.TypeVolume, Name: m.Name, Source: m.Source, Destination: m.Path, Driver: "vsphere", RW: !m.ReadOnly})
-	}
-	return out
 }
 
 func networkSettings(i engine.Info) *container.NetworkSettings {
@@ -188,7 +175,7 @@ func summary(i engine.Info) *container.Summary {
 	s := &container.Summary{
 		ID: c.ID, Names: []string{"/" + c.Name}, Image: i.ImageName, ImageID: c.ImageID, Command: i.Command, Created: c.Created.Unix(),
 		Ports: ports(i), Labels: labels, State: container.ContainerState(i.State.Status), Status: i.StatusText,
-		NetworkSettings: &container.NetworkSettingsSummary{Networks: networks(i)}, Mounts: mounts(c),
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: networks(i)}, Mounts: mounts(i),
 	}
 	s.HostConfig.NetworkMode = i.Host.NetworkMode
 	if s.HostConfig.NetworkMode == "" {

@@ -20,7 +20,6 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
 	"github.com/docker/docker/api/types/system"
-	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/pkg/ioutils"
 )
 
@@ -146,7 +145,7 @@ func (b systemBackend) SystemInfo(ctx context.Context) (*system.Info, error) {
 		DockerRootDir: "/var/lib/vic", Labels: []string{}, ServerVersion: b.Version, DefaultRuntime: engine.Runtime,
 		Runtimes: map[string]system.RuntimeWithStatus{engine.Runtime: {}}, Isolation: "", InitBinary: "tether",
 		SecurityOptions: []string{}, Warnings: i.Warnings, CDISpecDirs: []string{},
-		Plugins:            system.PluginsInfo{Volume: []string{}, Network: drivers(i.Networks), Log: []string{"json-file"}},
+		Plugins:            system.PluginsInfo{Volume: engine.VolumeDrivers(), Network: drivers(i.Networks), Log: []string{"json-file"}},
 		RegistryConfig:     b.registryConfig(),
 		LiveRestoreEnabled: true, // containers outlive the engine
 	}
@@ -176,7 +175,11 @@ func (b systemBackend) SystemDiskUsage(ctx context.Context, o backend.DiskUsageO
 		out.Containers = &container.DiskUsage{Items: list}
 	}
 	if o.Volumes {
-		out.Volumes = &volume.DiskUsage{Items: []*volume.Volume{}}
+		u, err := b.volumeUsage()
+		if err != nil {
+			return nil, err
+		}
+		out.Volumes = u
 	}
 	return out, nil
 }

@@ -150,8 +150,6 @@ func TestRefusals(t *testing.T) {
 		host, want string
 		is         func(error) bool
 	}{
-		{`"Binds":["/a:/b"]`, "volumes and bind mounts", errdefs.IsNotImplemented},
-		{`"VolumesFrom":["x"]`, "--volumes-from", errdefs.IsNotImplemented},
 		{`"Devices":[{"PathOnHost":"/dev/null"}]`, "host devices", errdefs.IsNotImplemented},
 		{`"DeviceRequests":[{"Count":-1}]`, "--gpus", errdefs.IsNotImplemented},
 		{`"SecurityOpt":["no-new-privileges"]`, "security options", errdefs.IsNotImplemented},
@@ -161,7 +159,6 @@ func TestRefusals(t *testing.T) {
 		{`"NetworkMode":"container:x"`, "another container's network", errdefs.IsNotImplemented},
 		{`"NetworkMode":"mine"`, "network mine not found", errdefs.IsInvalidArgument},
 		{`"LogConfig":{"Type":"syslog"}`, `log driver "syslog"`, errdefs.IsNotImplemented},
-		{`"Mounts":[{"Type":"bind","Source":"/a","Target":"/b"}]`, `mounts of type "bind"`, errdefs.IsNotImplemented},
 		{`"Memory":4096`, "Minimum memory limit allowed is 6MB", errdefs.IsInvalidArgument},
 		{`"Memory":8388608,"MemoryReservation":16777216`, "Minimum memory limit can not be less than memory reservation limit, see usage", errdefs.IsInvalidArgument},
 		{`"MemorySwap":8388608`, "You should always set the Memory limit when using Memoryswap limit, see usage", errdefs.IsInvalidArgument},
@@ -225,7 +222,7 @@ func TestWarnings(t *testing.T) {
 // TestStoredRoundTrip: what inspect needs comes back from the annotation.
 func TestStoredRoundTrip(t *testing.T) {
 	r := parse(t, `{"Image":"x","Cmd":["a | b","\"q\""],"Labels":{"k":"v"},"HostConfig":{"Memory":1048576,"AutoRemove":true,"Binds":null,"CapAdd":[],"RestartPolicy":{"Name":"always"}}}`)
-	text, err := encodeStored(r)
+	text, err := encodeStored(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +259,7 @@ func FuzzParseRequest(f *testing.F) {
 		if err == nil && c.Resources.MemoryMB%memoryStepMB != 0 {
 			t.Fatalf("%q: memory %d MiB", body, c.Resources.MemoryMB)
 		}
-		text, err := encodeStored(r)
+		text, err := encodeStored(r, nil)
 		if err != nil {
 			t.Fatalf("%q: %v", body, err)
 		}

@@ -35,7 +35,7 @@ func tmpfsMounts(h *HostConfig) ([]spec.Mount, error) {
 	}
 	for _, m := range h.Mounts {
 		if m.Type != "tmpfs" {
-			return nil, notImplemented("not supported: mounts of type %q (--mount): this version has no volumes, and a VCH has no host directories to mount", m.Type)
+			continue // planVolumes'
 		}
 		if m.Source != "" {
 			return nil, invalid("invalid mount config for type \"tmpfs\": field Source must not be specified")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sort"
 	"strings"
 
 	"github.com/vic-engine/vic/pkg/spec"
@@ -38,6 +37,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 		return "", nil, err
 	}
 	warnings = append(warnings, imageWarnings(r, ic.Config)...)
+	userVolumes := r.Config.Volumes
 	if r.Config, err = merge(r.Config, ic.Config); err != nil {
 		return "", nil, err
 	}
@@ -50,7 +50,9 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 	}
 	c, w, err := build(r, buildInput{ID: id, Image: img, Networks: e.pl.Networks(), MHzPerCPU: mhz, Find: e.find, PortsInUse: e.portsInUse})
 	warnings = append(warnings, w...)
-	if err := errors.Join(err, refused); err != nil {
+	volumes, verr := e.planned(id, r, userVolumes)
+	defer e.unplan(id)
+	if err := errors.Join(err, verr, refused); err != nil {
 		return "", nil, err
 	}
 	if c.Name, err = e.reserve(id, o.Name); err != nil {
@@ -58,11 +60,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 	}
 	defer e.release(c.Name)
 	c.Created = e.clock.Now().UTC()
-	text, err := encodeStored(r)
-	if err != nil {
-		return "", nil, err
-	}
-	c.Annotations = map[string]string{AnnotationCreate: text}
+	c.Annotations = map[string]string{}
 	for k, v := range r.HostConfig.Annotations {
 		if strings.HasPrefix(k, "docker.") {
 			return "", nil, invalid("annotation %q: names that begin with docker. are the engine's own", k)
@@ -71,6 +69,19 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 	}
 	if c.Root.ImageDisk, err = e.images.Disk(ctx, img.ID); err != nil {
 		return "", nil, fmt.Errorf("disk of image %s: %w", r.Config.Image, err)
+	}
+	anonymous, w, undo, err := e.mountVolumes(ctx, &c, volumes)
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
+	if err != nil {
+		return "", nil, err
+	}
+	warnings = append(warnings, w...)
+	if c.Annotations[AnnotationCreate], err = encodeStored(r, anonymous); err != nil {
+		return "", nil, err
 	}
 	if err := c.Validate(); err != nil {
 		return "", nil, invalid("%v", err)
@@ -134,14 +145,6 @@ func (e *Engine) resolveImage(ref, platform string) (spec.Image, dockerspec.Dock
 // imageWarnings tells what the image asks for and this version does not do.
 func imageWarnings(r *Request, ic dockerspec.DockerOCIImageConfig) []string {
 	var out []string
-	if len(ic.Volumes) > 0 {
-		paths := make([]string, 0, len(ic.Volumes))
-		for p := range ic.Volumes {
-			paths = append(paths, p)
-		}
-		sort.Strings(paths)
-		out = append(out, "this version has no volumes: "+strings.Join(paths, ", ")+" of the image is kept on the container's own disk")
-	}
 	h := ic.Healthcheck
 	if r.Config.Healthcheck == nil && h != nil && !(len(h.Test) == 1 && h.Test[0] == "NONE") && len(h.Test) > 0 {
 		out = append(out, "this version has no health monitoring: the image's health check is kept but not run")

@@ -32,8 +32,10 @@ type Config struct {
 	Images    Images
 	// Networks makes and changes networks; nil: they cannot be changed.
 	Networks Networks
-	Log      *logrus.Entry
-	Clock    Clock // nil is the real one
+	// Volumes are the volume stores; nil: there are no volumes.
+	Volumes Volumes
+	Log     *logrus.Entry
+	Clock   Clock // nil is the real one
 	// Rand gives a number in [0,n), for names; nil is math/rand.
 	Rand func(n int) int
 	// History is how many events are kept for `events --since`; 0 is 1024.
@@ -49,6 +51,7 @@ type Engine struct {
 	pl     PortLayer
 	images Images
 	nets   Networks // nil: networks cannot be changed
+	vols   Volumes  // nil: there are none
 	log    *logrus.Entry
 	clock  Clock
 	rand   func(int) int
@@ -72,6 +75,7 @@ type Engine struct {
 	stored   map[string]storedEntry // decoded annotations by container id
 	rowsByID map[string]*row        // what lists showed last, by container id
 	execs    map[string]*execution
+	making   map[string][]string // by the id of a container being made, its volumes
 	pruning  bool
 }
 
@@ -88,6 +92,8 @@ type tracked struct {
 	// lastExit is when the last exit that was handled happened.
 	lastExit time.Time
 	removing bool
+	// dropping is closed when what goes with a removed container is gone too.
+	dropping chan struct{}
 	// keep is set while the user restarts the container: --rm waits.
 	keep bool
 }
@@ -115,7 +121,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.EventBuffer = 1024
 	}
 	return &Engine{
-		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
+		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, vols: cfg.Volumes, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
 		events:   newEventLog(cfg.History, cfg.EventBuffer),
 		born:     cfg.Clock.Now(),
 		done:     make(chan struct{}),
@@ -127,6 +133,7 @@ func New(cfg Config) (*Engine, error) {
 		stored:   map[string]storedEntry{},
 		rowsByID: map[string]*row{},
 		execs:    map[string]*execution{},
+		making:   map[string][]string{},
 	}, nil
 }
 

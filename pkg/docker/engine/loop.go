@@ -20,6 +20,7 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 		t.restarting = false
 		t.giveUp = nil
 		e.mu.Unlock()
+		e.recordMounts(ev.View, "mount", ev.Time)
 		e.recordNetworks(ev.View, "connect", ev.Time)
 		e.recordEvent(ev.View, "start", ev.Time, nil)
 	case spec.EventExited:
@@ -29,12 +30,35 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 	case spec.EventOOM:
 		e.recordEvent(ev.View, "oom", ev.Time, nil)
 	case spec.EventRemoved:
-		e.forget(ev.View)
-		e.recordEvent(ev.View, "destroy", ev.Time, nil)
+		e.removed(ctx, ev)
 		log.Info("container removed")
 	default:
 		log.WithField("kind", ev.Kind).Debug("port layer event of unknown kind")
 	}
+}
+
+// removed ends what is kept of a container that is gone, once its anonymous
+// volumes are gone too.
+func (e *Engine) removed(ctx context.Context, ev spec.Event) {
+	e.mu.Lock()
+	var dropping chan struct{}
+	if t := e.tracked[ev.ID]; t != nil {
+		dropping = t.dropping
+	}
+	e.mu.Unlock()
+	if dropping == nil {
+		e.forget(ev.View)
+		e.recordEvent(ev.View, "destroy", ev.Time, nil)
+		return
+	}
+	e.job(ctx, func(ctx context.Context) {
+		select {
+		case <-dropping:
+		case <-ctx.Done():
+		}
+		e.forget(ev.View)
+		e.post(e.newEvent(ev.View, "destroy", ev.Time, nil))
+	})
 }
 
 // resync looks at every container as it is now. At the first time it does
@@ -134,6 +158,7 @@ func (e *Engine) exited(ctx context.Context, v spec.View, at time.Time, event bo
 	if ran && event {
 		e.recordEvent(v, "die", at, dieAttributes(v))
 		e.recordNetworks(v, "disconnect", at)
+		e.recordMounts(v, "unmount", at)
 	}
 	e.endExecs(id)
 	e.answerExit(id, exit, restart)

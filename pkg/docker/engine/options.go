@@ -53,12 +53,11 @@ func configOptions() []Option {
 	return append(honoured("Config.",
 		"Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "ExposedPorts", "Tty",
 		"OpenStdin", "StdinOnce", "Env", "Cmd", "Image", "WorkingDir", "Entrypoint", "NetworkDisabled", "Labels",
-		"StopSignal", "StopTimeout", "MacAddress",
+		"StopSignal", "StopTimeout", "MacAddress", "Volumes",
 		// These three have no effect on a Linux container in Docker either; they are kept and shown.
 		"ArgsEscaped", "OnBuild", "Shell",
 	),
 		Option{Field: "Config.Healthcheck", How: Warned, Why: "the health check is kept but not run: this version has no health monitoring", Harmless: isNoHealthcheck},
-		Option{Field: "Config.Volumes", How: Refused, Why: "anonymous volumes (-v PATH): this version has no volumes"},
 	)
 }
 
@@ -67,8 +66,8 @@ func hostOptions() []Option {
 		"NetworkMode", "PortBindings", "PublishAllPorts", "Links", "RestartPolicy", "AutoRemove", "ConsoleSize", "Annotations", "CapAdd", "CapDrop", "Dns", "DnsOptions",
 		"DnsSearch", "ExtraHosts", "GroupAdd", "Privileged", "ReadonlyRootfs", "Tmpfs", "ShmSize", "Sysctls", "CpuShares",
 		"Memory", "MemoryReservation", "NanoCpus", "CpuPeriod", "CpuQuota", "CpuCount", "Ulimits",
-		"ContainerIDFile",                                           // the client writes it
-		"LogConfig", "Mounts", "StorageOpt", "Runtime", "Isolation", // values are checked in checkHost
+		"ContainerIDFile",                                                                                   // the client writes it
+		"LogConfig", "Mounts", "Binds", "VolumeDriver", "VolumesFrom", "StorageOpt", "Runtime", "Isolation", // values are checked in checkHost
 		"UsernsMode", // only "" and "host" exist, and no user namespace is remapped
 		"Init",       // a containerVM always has an init that reaps
 	)
@@ -80,9 +79,6 @@ func refusedHost() []Option {
 		return Option{Field: "HostConfig." + name, How: Refused, Why: why, Harmless: harmless}
 	}
 	return []Option{
-		h("Binds", "volumes and bind mounts (-v): this version has no volumes, and a VCH has no host directories to mount", nil),
-		h("VolumeDriver", "volume drivers: this version has no volumes", oneOf("local", "vsphere")),
-		h("VolumesFrom", "--volumes-from: this version has no volumes", nil),
 		h("Cgroup", "a shared cgroup: "+ownKernel, nil),
 		h("IpcMode", "a shared IPC namespace (--ipc): "+ownKernel, oneOf("private", "shareable")),
 		h("PidMode", "a shared PID namespace (--pid): "+ownKernel, nil),

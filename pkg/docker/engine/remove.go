@@ -13,7 +13,7 @@ import (
 // RemoveOptions of Remove.
 type RemoveOptions struct {
 	Force bool
-	// Volumes also removes anonymous volumes; there are none yet.
+	// Volumes also removes anonymous volumes.
 	Volumes bool
 	Link    bool
 }
@@ -33,7 +33,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 	if (isRunning(v) || restarting) && !o.Force {
 		return fmt.Errorf("cannot remove container %q: %w", ref, conflict("container is %s: stop the container before removing or force remove", stateOf(v.Status, restarting).Status))
 	}
-	if err := e.removeByID(ctx, id, o.Force); err != nil {
+	if err := e.removeByID(ctx, id, o.Force, o.Volumes); err != nil {
 		return fmt.Errorf("cannot remove container %q: %w", ref, err)
 	}
 	return nil
@@ -42,7 +42,14 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 // errRemoving is given by a removal while another one is under way.
 var errRemoving = &classified{errdefs.ErrConflict, ""}
 
-func (e *Engine) removeByID(ctx context.Context, id string, force bool) error {
+// removeByID removes a container, with volumes its anonymous volumes too. Those
+// who wait for the removal are told when these are gone.
+func (e *Engine) removeByID(ctx context.Context, id string, force, volumes bool) error {
+	var names []string
+	if volumes {
+		names = e.anonymousOf(id)
+	}
+
 	e.mu.Lock()
 	t := e.track(id)
 	if t.removing {
@@ -50,17 +57,23 @@ func (e *Engine) removeByID(ctx context.Context, id string, force bool) error {
 		return fmt.Errorf("removal of container %s is already in progress%w", id, errRemoving)
 	}
 	t.removing = true
+	dropped := make(chan struct{})
+	if len(names) > 0 {
+		t.dropping = dropped
+	}
 	e.mu.Unlock()
 	e.stopRestarting(id)
+	defer close(dropped)
 	ctx, cancel := e.detach(ctx)
 	defer cancel()
 	err := e.pl.Remove(ctx, id, force)
 	if err == nil {
+		e.dropAnonymous(ctx, names)
 		return nil
 	}
 	e.mu.Lock()
 	if t := e.tracked[id]; t != nil {
-		t.removing = false
+		t.removing, t.dropping = false, nil
 	}
 	var left []*waiter
 	for _, w := range e.waiters[id] {
@@ -101,7 +114,7 @@ func (e *Engine) Prune(ctx context.Context, f Filters) ([]string, error) {
 		if err := ctx.Err(); err != nil {
 			return gone, nil // as Docker: what was done is reported
 		}
-		if err := e.removeByID(ctx, c.ID, false); err != nil {
+		if err := e.removeByID(ctx, c.ID, false, false); err != nil {
 			e.log.WithField(spec.FieldContainer, c.ID).WithError(err).Warn("prune container")
 			continue
 		}

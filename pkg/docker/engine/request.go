@@ -72,6 +72,9 @@ type HostConfig struct {
 	CPUCount          int64 `json:"CpuCount"`
 	Ulimits           []Ulimit
 	Mounts            []MountRequest
+	Binds             []string
+	VolumesFrom       []string
+	VolumeDriver      string
 	PortBindings      map[string][]PortBinding
 	PublishAllPorts   bool
 	Links             []string
@@ -91,11 +94,22 @@ type Ulimit struct {
 
 // MountRequest is one entry of HostConfig.Mounts.
 type MountRequest struct {
-	Type         string
-	Source       string
-	Target       string
-	ReadOnly     bool
-	TmpfsOptions *struct {
+	Type          string
+	Source        string
+	Target        string
+	ReadOnly      bool
+	VolumeOptions *struct {
+		NoCopy       bool
+		Labels       map[string]string
+		Subpath      string
+		DriverConfig *struct {
+			Name    string
+			Options map[string]string
+		}
+	}
+	// BindOptions and ImageOptions are refused.
+	BindOptions, ImageOptions any
+	TmpfsOptions              *struct {
 		SizeBytes int64
 		Mode      uint32
 		Options   [][]string
@@ -192,6 +206,8 @@ type Stored struct {
 	Config     ContainerConfig
 	HostConfig json.RawMessage            `json:",omitempty"`
 	Endpoints  map[string]json.RawMessage `json:",omitempty"`
+	// Anonymous are the names of the volumes that go with the container.
+	Anonymous []string `json:",omitempty"`
 
 	host HostConfig
 }
@@ -209,12 +225,12 @@ const (
 
 // encodeStored makes the annotation. Fields that are null, false, zero or ""
 // are left out of the host part, since they read back the same.
-func encodeStored(r *Request) (string, error) {
+func encodeStored(r *Request, anonymous []string) (string, error) {
 	host, err := compactObject(r.Host)
 	if err != nil {
 		return "", err
 	}
-	b, err := json.Marshal(Stored{Config: r.Config, HostConfig: host, Endpoints: r.Endpoints})
+	b, err := json.Marshal(Stored{Config: r.Config, HostConfig: host, Endpoints: r.Endpoints, Anonymous: anonymous})
 	if err != nil {
 		return "", fmt.Errorf("encode create request: %w", err)
 	}

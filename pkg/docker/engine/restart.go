@@ -91,7 +91,7 @@ func (e *Engine) stopRestarting(id string) bool {
 
 // autoRemove does what --rm asks for. Somebody else may be at it already.
 func (e *Engine) autoRemove(ctx context.Context, id string) {
-	err := e.removeByID(ctx, id, true)
+	err := e.removeByID(ctx, id, true, true)
 	if err != nil && !errdefs.IsNotFound(err) && !errors.Is(err, errRemoving) {
 		e.log.WithField(spec.FieldContainer, id).WithError(err).Error("automatic removal (--rm)")
 	}

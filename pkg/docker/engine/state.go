@@ -84,6 +84,8 @@ type Info struct {
 	Endpoints  map[string]json.RawMessage
 	// RestartCount counts automatic restarts.
 	RestartCount int
+	// Volumes are the mounts of volumes, by destination.
+	Volumes []MountInfo
 	// ExecIDs are the execs that run.
 	ExecIDs []string
 	// StatusText is the STATUS column of ps.
@@ -122,6 +124,7 @@ func (e *Engine) describe(v spec.View, restarting bool) Info {
 		ImageName: s.Config.Image,
 	}
 	i.Config.Labels = v.Container.Labels
+	i.Volumes = e.mountInfos(v, s)
 	return i
 }
 

@@ -1,0 +1,18 @@
+package api
+
+import (
+	"github.com/vic-engine/vic/pkg/docker/engine"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
+)
+
+func mounts(i engine.Info) []container.MountPoint {
+	out := []container.MountPoint{}
+	for _, m := range i.Volumes {
+		out = append(out, container.MountPoint{
+			Type: mount.TypeVolume, Name: m.Name, Source: m.Source, Destination: m.Path, Driver: m.Driver, Mode: m.Mode, RW: !m.ReadOnly,
+		})
+	}
+	return out
+}
