@@ -97,6 +97,16 @@ func (i *instance) Kill() {
 		close(i.done)
 	})
 }
+
+// Hardware comes and goes, and nobody looks at it.
+var _ machine.HotPlug = (*instance)(nil)
+
+func (i *instance) GrowDisk(context.Context, machine.Disk, int64) error { return nil }
+func (i *instance) AddDisk(context.Context, machine.Disk) error         { return nil }
+func (i *instance) RemoveDisk(context.Context, machine.Disk) error      { return nil }
+func (i *instance) AddNIC(context.Context, machine.NIC) error           { return nil }
+func (i *instance) RemoveNIC(context.Context, machine.NIC) error        { return nil }
+
 func (i *instance) Usage() (machine.Usage, error) { return machine.Usage{}, nil }
 
 // vSphere drops all sessions: nothing is missed, and what comes after is seen.
