@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/vic-engine/vic/pkg/guestinfo"
 	"github.com/vic-engine/vic/pkg/lab/machine"
 	"github.com/vic-engine/vic/pkg/lab/qemu/qemutest"
+	"github.com/vic-engine/vic/pkg/lab/store"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -123,12 +125,11 @@ func TestGrowRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := container(`echo ready; sleep 1000`)
+	c := container(`trap 'stat -f -c "blocks %b %S" /data; echo x > /data/last; exit 0' USR1; echo ready; while :; do sleep 1; done`)
 	c.AuthorizedKey = string(ssh.MarshalAuthorizedKey(key))
 	c.Mounts = []spec.Mount{{Type: spec.MountVolume, Name: "data", Path: "/data", Unit: 2}}
-	vol := volumeDisk(t, 64<<20, 64<<20)
-	vm := qemutest.Boot(t, qemutest.Options{ISO: built.bootstrap, Console: 2, GuestInfo: keys(t, c),
-		Disks: append(disks(t), machine.Disk{Path: vol, Unit: 2})})
+	vol := growing(t, 64<<20)
+	vm := qemutest.Boot(t, qemutest.Options{ISO: built.bootstrap, Console: 2, GuestInfo: keys(t, c), Disks: append(disks(t), vol)})
 	output := output(t, vm)
 	server := concentrator(t, vm, signer)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -141,8 +142,47 @@ func TestGrowRunning(t *testing.T) {
 	if err := line.Grow(ctx, 2); err == nil || !strings.Contains(err.Error(), "not larger") {
 		t.Errorf("the disk has not grown: %v", err)
 	}
+	for _, size := range []int64{160 << 20, 1 << 30} {
+		if err := vm.Instance.(machine.HotPlug).GrowDisk(ctx, vol, size); err != nil {
+			t.Fatal(err)
+		}
+		if err := line.Grow(ctx, 2); err != nil {
+			t.Errorf("the disk has grown to %d: %v", size, err)
+		}
+	}
 	if err := line.Grow(ctx, 5); err == nil {
 		t.Error("no such disk, but it has grown")
 	}
-	vm.Kill()
+	if err := line.Signal(ctx, "", "USR1"); err != nil {
+		t.Error(err)
+	}
+	vm.WaitOff(limit)
+	text := <-output.all
+	if m := regexp.MustCompile(`blocks (\d+) (\d+)`).FindStringSubmatch(text); m == nil {
+		t.Errorf("output %q", text)
+	} else if blocks, _ := strconv.Atoi(m[1]); blocks*4096 < 900<<20 {
+		t.Errorf("the filesystem has %s blocks", m[1])
+	}
+	if out, err := exec.Command("e2fsck", "-fn", vol.Extent).CombinedOutput(); err != nil && !onlyLostFound(string(out)) {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+}
+
+// growing is a disk in one plain extent, which can grow while a VM runs.
+func growing(t *testing.T, size int64) machine.Disk {
+	t.Helper()
+	d := machine.Disk{Path: filepath.Join(t.TempDir(), "vol.vmdk"), Unit: 2}
+	if err := store.Create(d.Path, store.Spec{Capacity: size, Thin: true}); err != nil {
+		t.Fatal(err)
+	}
+	d.Extent = strings.TrimSuffix(d.Path, ".vmdk") + "-flat.vmdk"
+	f, err := os.OpenFile(d.Extent, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := ext4.WriteBlank(f, size, ext4.BlankOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return d
 }

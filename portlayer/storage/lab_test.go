@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/sirupsen/logrus"
 	"github.com/vmware/govmomi/find"
 
@@ -184,6 +185,80 @@ func TestLabPull(t *testing.T) {
 			if left, err := ds.List(ctx, "[mydatastore] images/VIC/u/"+dir); err != nil || len(left) != 0 {
 				t.Errorf("left in %s: %+v, %v", dir, left, err)
 			}
+		}
+	})
+}
+
+// labVolumes are a VCH's volumes on the lab.
+func labVolumes(t *testing.T, ds *vsphere.Datastore, vch string) *storage.Volumes {
+	t.Helper()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	v, err := storage.NewVolumes(storage.VolumesConfig{
+		Stores: map[string]string{"default": "[mydatastore] vols"}, VCH: vch, Spool: t.TempDir(), Log: logrus.NewEntry(log),
+		Open:       func(context.Context, string) (storage.VolumeDatastore, error) { return ds, nil },
+		Containers: func() []*spec.View { return nil },
+		Grow:       func(context.Context, string, int, int64) (bool, error) { return false, errNoMachines },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- v.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	<-v.Scanned()
+	return v
+}
+
+// TestLabVolumes makes, copies, grows and removes volumes on the lab.
+func TestLabVolumes(t *testing.T) {
+	eachMode(t, func(t *testing.T, ds *vsphere.Datastore, dir string) {
+		ctx := context.Background()
+		v := labVolumes(t, ds, "one")
+		request := func(name string, options map[string]string) spec.VolumeRequest {
+			return spec.VolumeRequest{Name: name, Options: options, Labels: map[string]string{"for": name}}
+		}
+		for _, q := range []spec.VolumeRequest{
+			request("data", map[string]string{"Capacity": "64MB"}), request("plain", nil),
+			request("thick", map[string]string{"size": "32", "diskformat": "eagerzeroedthick"}),
+			request("copy", map[string]string{"clone-from": "data", "size": "96m"}),
+		} {
+			if _, err := v.CreateVolume(ctx, q); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := v.GrowVolume(ctx, "data", 128<<20); err != nil {
+			t.Fatal(err)
+		}
+		for name, capacity := range map[string]int64{"data": 128 << 20, "plain": 1 << 30, "thick": 32 << 20, "copy": 96 << 20} {
+			x, err := v.Volume(name)
+			if err != nil || x.Capacity != capacity || x.Allocated <= 0 || x.Allocated > capacity {
+				t.Errorf("%s: %+v, %v", name, x, err)
+			}
+			f := rawDisk(t, dir, x.Source)
+			if st, err := f.Stat(); err != nil || st.Size() != capacity {
+				t.Errorf("%s: disk of %d bytes, %v", name, st.Size(), err)
+			}
+		}
+		before, _ := v.Volumes()
+		again := labVolumes(t, ds, "two")
+		after, warnings := again.Volumes()
+		if d := cmp.Diff(before, after, cmpopts.IgnoreFields(spec.Volume{}, "Allocated")); d != "" || len(warnings) > 0 {
+			t.Errorf("another VCH with the store: %q\n%s", warnings, d)
+		}
+		for _, x := range after {
+			if err := again.RemoveVolume(ctx, x.Name); err != nil {
+				t.Error(err)
+			}
+		}
+		if left, err := ds.List(ctx, "[mydatastore] vols/volumes"); err != nil || len(left) != 1 || left[0].Name != ".blank" {
+			t.Errorf("left: %+v, %v", left, err)
 		}
 	})
 }
