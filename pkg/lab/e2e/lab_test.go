@@ -151,11 +151,15 @@ func (f *fixture) getenv(key string) string {
 
 var dockerHost = regexp.MustCompile(`DOCKER_HOST=(\S+)`)
 
-// createArgs is the article's command line, with the lab's registry.
+// volumeStore is where the volumes of a test's VCH are: not with its images.
+const volumeStore = "datastore2/volumes"
+
+// createArgs is the article's command line, with the lab's registry and a place
+// for volumes.
 func (f *fixture) createArgs(name string, more ...string) []string {
 	return append([]string{
 		"create", "--bridge-network", "VCH Bridge", "--external-network", "VM Network",
-		"--image-datastore", "mydatastore", "--name", name,
+		"--image-datastore", "mydatastore", "--volume-store", volumeStore + ":default", "--name", name,
 		"--registry-mirror", f.getenv("VIC_LAB_REGISTRY"), "--timeout", createTimeout.String(),
 		"--container-boot-timeout", "1m",
 	}, more...)
@@ -188,6 +192,9 @@ func (f *fixture) inventory(t *testing.T) string {
 		t.Fatalf("datastores of the lab: %v", err)
 	}
 	err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
+		if err == nil && path == filepath.Join(root, volumeStore) {
+			return filepath.SkipDir // volumes stay when a VCH goes
+		}
 		if err == nil {
 			fmt.Fprintln(&b, strings.TrimPrefix(path, root))
 		}
