@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
 
 	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/portlayer/storage"
+	"github.com/vic-engine/vic/portlayer/storage/storagetest"
 )
 
 // TestFailedCreateVolumeLeavesNothing fails every step of a create in turn.
@@ -228,4 +232,46 @@ func TestSharedStore(t *testing.T) {
 	f.now = f.now.Add(2 * time.Hour)
 	f.mu.Unlock()
 	f.make("third", "size=16m")
+}
+
+// A datastore that does not answer keeps nobody waiting, but who asks for it.
+func TestHungStore(t *testing.T) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	hung := make(chan struct{})
+	good := storagetest.NewDir(t.TempDir())
+	v, err := storage.NewVolumes(storage.VolumesConfig{
+		Stores: map[string]string{"default": "[test] good", "bad": "[away] bad"}, VCH: "vch", Spool: t.TempDir(),
+		ScanTimeout: 100 * time.Millisecond, Log: logrus.NewEntry(log),
+		Open: func(_ context.Context, name string) (storage.VolumeDatastore, error) {
+			if name == "away" {
+				<-hung
+				return nil, errdefs.ErrUnavailable
+			}
+			return good, nil
+		},
+		Containers: func() []*spec.View { return nil },
+		Grow:       func(context.Context, string, int, int64) (bool, error) { return false, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- v.Run(ctx) }()
+	<-v.Scanned()
+	if _, err := v.CreateVolume(ctx, request("data", "size=16m")); err != nil {
+		t.Errorf("in the other store: %v", err)
+	}
+	if _, err := v.CreateVolume(ctx, request("data2", "volumestore=bad")); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), `"bad"`) {
+		t.Errorf("in the store that hangs: %v", err)
+	}
+	if _, warnings := v.Volumes(); len(warnings) != 1 {
+		t.Errorf("warnings: %q", warnings)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	close(hung)
 }

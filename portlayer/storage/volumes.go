@@ -61,6 +61,8 @@ const (
 	rescanEvery = 5 * time.Minute
 	// refreshAfter is how old what a list shows may be before it is read again.
 	refreshAfter = 10 * time.Second
+	// sizeAfter is the same for each disk, which takes a call for each.
+	sizeAfter = time.Minute
 	// volumeSpool begins the names of this part's folders in the spool.
 	volumeSpool = "volume-"
 )

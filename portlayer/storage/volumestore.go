@@ -31,6 +31,7 @@ type volumeStore struct {
 	problem error           // why it could not be looked at the last time
 	looked  bool            // it was looked at, or could not be, at least once
 	last    time.Time       // when it was last looked at or asked for
+	sized   time.Time       // when the disks of its known volumes were last looked at
 	strange map[string]string
 }
 
@@ -201,6 +202,7 @@ func (v *Volumes) scan(ctx context.Context, s *volumeStore) error {
 	}
 	v.mu.Lock()
 	before := v.seq
+	sizes := v.cfg.Now().Sub(s.sized) >= sizeAfter
 	v.mu.Unlock()
 	entries, err := ds.List(ctx, s.root)
 	if err != nil && !errdefs.IsNotFound(err) {
@@ -214,13 +216,16 @@ func (v *Volumes) scan(ctx context.Context, s *volumeStore) error {
 			continue
 		}
 		there[e.Name] = true
-		g.Go(func() error { return v.scanOne(gctx, s, ds, e.Name) })
+		g.Go(func() error { return v.scanOne(gctx, s, ds, e.Name, sizes) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if sizes {
+		s.sized = v.cfg.Now()
+	}
 	for name, x := range v.byID {
 		if x.store == s && !there[name] && x.seq <= before {
 			delete(v.byID, name)
@@ -234,9 +239,9 @@ func (v *Volumes) scan(ctx context.Context, s *volumeStore) error {
 	return nil
 }
 
-// scanOne looks at one folder of a store. Only a datastore that does not answer
-// is an error.
-func (v *Volumes) scanOne(ctx context.Context, s *volumeStore, ds VolumeDatastore, name string) error {
+// scanOne looks at one folder of a store, and at the disk of a volume that is
+// known if sizes is set. Only a datastore that does not answer is an error.
+func (v *Volumes) scanOne(ctx context.Context, s *volumeStore, ds VolumeDatastore, name string, sizes bool) error {
 	unlock, err := v.work.lock(ctx, "volume:"+name)
 	if err != nil {
 		return err
@@ -247,6 +252,9 @@ func (v *Volumes) scanOne(ctx context.Context, s *volumeStore, ds VolumeDatastor
 	v.mu.Unlock()
 	if known != nil && known.store != s {
 		v.note(s, name, fmt.Sprintf("volume store %q has a volume of this name, which is used", known.store.label))
+		return nil
+	}
+	if known != nil && !sizes {
 		return nil
 	}
 	if known != nil {
@@ -363,6 +371,8 @@ func (v *Volumes) cleanUp(ctx context.Context, s *volumeStore, ds VolumeDatastor
 		}
 	} else if files > 0 {
 		return fmt.Errorf("it has no %s and is not the folder of a volume: %w", metaName, errdefs.ErrFailedPrecondition)
+	} else {
+		return gone // another VCH may be about to mark it; it is in nobody's way
 	}
 	v.log.WithField(spec.FieldVolume, name).Info("removing what an interrupted create of a volume left behind")
 	if err := errors.Join(ds.DeleteDisk(ctx, s.disk(name)), ds.Delete(ctx, s.folder(name))); err != nil {
