@@ -236,6 +236,7 @@ func TestNetworks(t *testing.T) {
 		forged := ping(macB, one+"3", macA, one+"2", "forged: by who may")
 		c.must(t, "/forge", "eth0", hexes([][]byte{forged})[0])
 		w.wait(t, macC, mark, "what was forged", forged)
+		c.must(t, "/forge", "-xdp", "eth0")
 	})
 }
 
@@ -310,6 +311,9 @@ func notSent(t *testing.T, w *wire, c neighbour) {
 				t.Errorf("%x has left", f)
 			}
 		}
+	}
+	if out, code := c.run("/forge", "-xdp", "eth0"); code == 0 || !strings.Contains(out, "busy") {
+		t.Errorf("a socket past the filter: %d %s", code, out)
 	}
 	owns := 0
 	for _, got := range w.from(macC, mark) {

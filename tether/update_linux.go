@@ -20,7 +20,10 @@ const peersWait = 5 * time.Second
 // awaitPeers lets the engine name the peers of a filtered container first, so that
 // the process finds them when it starts.
 func (c *Container) awaitPeers(ctx context.Context) {
-	if !c.spec.NetworkFilter || len(c.spec.Endpoints) == 0 {
+	c.updating.Lock()
+	alone := !c.spec.NetworkFilter || len(c.spec.Endpoints) == 0
+	c.updating.Unlock()
+	if alone {
 		return
 	}
 	wait := time.NewTimer(peersWait)

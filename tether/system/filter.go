@@ -17,7 +17,8 @@ import (
 // what has the card's own addresses, so that nobody in the guest can speak for
 // another. All else is dropped: IPv6 and tagged frames too. It sees frames, not
 // connections: who is no peer any more is cut off at once, and loopback is not
-// concerned.
+// concerned. Who may administer the guest's network (--privileged, NET_ADMIN) may
+// take the guest's own filter away; the others' remain.
 type Filter struct {
 	Link string // the card's interface
 	MAC  string // the card's own

@@ -24,28 +24,41 @@ const filterBuffer = 4 << 20
 // be called at the same time. The zero value filters nothing.
 type LinkFilter struct {
 	have *Ruleset
+	xdp  *XDPHold
 }
 
 // Set makes r the filter of its interface, in one transaction: of what was
 // before, all or nothing stays. When only the sets change, the chains stay, and no
 // frame meets another filter than the old one or the new one.
 func (l *LinkFilter) Set(r Ruleset) error {
+	if err := l.set(r); err != nil {
+		return fmt.Errorf("filter on %s: %w", r.Link, err)
+	}
+	l.have = &r
+	if l.xdp != nil {
+		return nil
+	}
+	var err error
+	l.xdp, err = HoldXDP(r.Link)
+	return err
+}
+
+func (l *LinkFilter) set(r Ruleset) error {
 	if l.have != nil && sameSets(*l.have, r) {
 		if err := commit(func(c *nftables.Conn) error { return changeSets(c, *l.have, r) }); err == nil {
-			l.have = &r
 			return nil
 		}
 		// Somebody with the rights to do so has changed it: all anew.
 	}
-	if err := commit(func(c *nftables.Conn) error { return install(c, r) }); err != nil {
-		return fmt.Errorf("filter on %s: %w", r.Link, err)
-	}
-	l.have = &r
-	return nil
+	return commit(func(c *nftables.Conn) error { return install(c, r) })
 }
 
 // Remove lets everything in and out again.
 func (l *LinkFilter) Remove() error {
+	if l.xdp != nil {
+		l.xdp.Close()
+		l.xdp = nil
+	}
 	if l.have == nil {
 		return nil
 	}

@@ -3,9 +3,11 @@
 // guest's packet filter.
 //
 //	forge INTERFACE HEX…
+//	forge -xdp INTERFACE
 //
 // Each frame is sent in every way that a packet socket has: with and without the
-// queues, and with a protocol that is not the frame's.
+// queues, and with a protocol that is not the frame's. With -xdp it tries to get a
+// socket that would pass by the kernel's hooks altogether.
 package main
 
 import (
@@ -16,17 +18,35 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vic-engine/vic/tether/system"
 )
 
 // Protocols that a sender may claim: none, IPv4, ARP, VLAN, all.
 var protocols = []uint16{0, unix.ETH_P_IP, unix.ETH_P_ARP, unix.ETH_P_8021Q, unix.ETH_P_ALL}
 
 func main() {
-	if err := run(os.Args[1], os.Args[2:]); err != nil {
+	err := xdp(os.Args[1:])
+	if os.Args[1] != "-xdp" {
+		err = run(os.Args[1], os.Args[2:])
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	fmt.Println("sent")
+}
+
+func xdp(args []string) error {
+	if args[0] != "-xdp" {
+		return nil
+	}
+	hold, err := system.HoldXDP(args[1])
+	if err != nil {
+		return err
+	}
+	hold.Close()
+	return nil
 }
 
 func run(name string, frames []string) error {
