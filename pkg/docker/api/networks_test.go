@@ -374,3 +374,52 @@ func FuzzNetworkConnectBody(f *testing.F) {
 		send(t, h, "POST", "/v1.51/networks/net/disconnect", body)
 	})
 }
+
+func TestNetworkPruneFilters(t *testing.T) {
+	h := serve(t, false)
+	h.network("kept", network.CreateOptions{Labels: map[string]string{"keep": "yes"}})
+	h.network("used", network.CreateOptions{})
+	h.network("free", network.CreateOptions{})
+	h.create("idle", container.Config{Cmd: []string{"true"}}, &container.HostConfig{NetworkMode: "used"})
+	for _, c := range []struct {
+		filter filters.Args
+		want   []string
+	}{
+		{filters.NewArgs(filters.Arg("until", "1h")), []string{}},
+		{filters.NewArgs(filters.Arg("label", "nope")), []string{}},
+		{filters.NewArgs(filters.Arg("label!", "keep=yes")), []string{"free"}},
+		{filters.NewArgs(), []string{"kept"}},
+	} {
+		r, err := h.c.NetworksPrune(h.ctx, c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(c.want, r.NetworksDeleted); d != "" {
+			t.Errorf("%v (-want +got):\n%s", c.filter, d)
+		}
+	}
+}
+
+// TestRenameOnNetwork: a new name is the one that others find at once.
+func TestRenameOnNetwork(t *testing.T) {
+	h := serve(t, false)
+	h.front()
+	web := h.web()
+	if err := h.c.ContainerRename(h.ctx, web, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	i, err := h.c.ContainerInspect(h.ctx, web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := i.NetworkSettings.Networks["front"].DNSNames; len(got) == 0 || got[0] != "shop" || slices.Contains(got, "web") {
+		t.Errorf("names: %q", got)
+	}
+	n, err := h.c.NetworkInspect(h.ctx, "front", network.InspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Containers[web].Name != "shop" {
+		t.Errorf("network inspect: %+v", n.Containers)
+	}
+}
