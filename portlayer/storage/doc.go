@@ -1,4 +1,4 @@
-// Package storage keeps images on a datastore: manifests, configurations and
+// Package storage keeps images and volumes on datastores. Of images: manifests, configurations and
 // compressed layers by digest, one flattened read-only disk per image, and the
 // blank read-write disks that containers' disks are copied from.
 //
@@ -10,5 +10,8 @@
 // business) and must not import govmomi: it reaches the datastore through the
 // Datastore interface declared here.
 //
-// Start reading at Images and Datastore.
+// Volumes are disks of their own, in stores that may be on other datastores and
+// outlive the VCH; docs/volumes.md says what users may expect of them.
+//
+// Start reading at Images, Volumes and Datastore.
 package storage

@@ -153,7 +153,7 @@ func (v *Volumes) usable(ctx context.Context, label string) (*volumeStore, Volum
 	if trouble != "" || ds == nil {
 		// It may be back: the next look tells, and the request finds out itself.
 		if err := v.look(ctx, s); err != nil {
-			return nil, nil, fmt.Errorf("volume store %q cannot be reached: %w: %w", label, err, errdefs.ErrUnavailable)
+			return nil, nil, fmt.Errorf("volume store %q cannot be reached: %v: %w", label, err, errdefs.ErrUnavailable)
 		}
 		v.mu.Lock()
 		ds = s.ds
@@ -191,6 +191,10 @@ func (v *Volumes) build(ctx context.Context, x *volume, ds VolumeDatastore, src 
 	}
 	if uerr := u.fail(ctx); uerr != nil {
 		v.log.WithError(uerr).WithField(spec.FieldVolume, name).Error("create failed and is not wholly undone, the next start cleans up")
+	}
+	if errdefs.IsNotFound(err) {
+		// Not the caller's to find: the class says that a store or volume is unknown.
+		return fmt.Errorf("%v: %w", err, errdefs.ErrInternal)
 	}
 	return err
 }
