@@ -167,7 +167,7 @@ func compile(r Rule, bridgeNIC string) []expr.Any {
 		out = append(out,
 			&expr.Immediate{Register: 1, Data: r.to.Addr().AsSlice()},
 			&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(r.to.Port())},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2, Specified: true})
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2})
 	}
 	return out
 }

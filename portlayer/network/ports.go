@@ -143,11 +143,15 @@ func choosePorts(s State, owner string, ports []string) ([]string, error) {
 
 func randomPort(p Publication, used []Publication) (uint16, error) {
 	const all = lastRandom - firstRandom + 1
+	taken := map[uint16]bool{}
+	for _, u := range used {
+		p.HostPort = u.HostPort
+		taken[u.HostPort] = taken[u.HostPort] || p.conflicts(u)
+	}
 	first := rand.N(all)
 	for i := range all {
-		p.HostPort = uint16(firstRandom + (first+i)%all)
-		if !slices.ContainsFunc(used, p.conflicts) {
-			return p.HostPort, nil
+		if n := uint16(firstRandom + (first+i)%all); !taken[n] {
+			return n, nil
 		}
 	}
 	return 0, fmt.Errorf("no host port is left for port %d/%s: %w", p.Port, p.Proto, errdefs.ErrResourceExhausted)
