@@ -63,7 +63,8 @@ func (e *Engine) makeVolume(ctx context.Context, r spec.VolumeRequest) (v spec.V
 		return v, false, err
 	}
 	if made = errdefs.IsNotFound(old); made {
-		e.volumeEvent("create", v.Name, map[string]string{"driver": v.Driver})
+		// At once: what follows, as a mount, is not reported before it.
+		e.events.add(e.volumeEvent("create", v))
 	}
 	return v, made, nil
 }
@@ -140,7 +141,7 @@ func (e *Engine) dropVolume(ctx context.Context, name string) error {
 	if err := e.vols.RemoveVolume(ctx, name); err != nil {
 		return err
 	}
-	e.volumeEvent("destroy", name, map[string]string{"driver": v.Driver})
+	e.post(e.volumeEvent("destroy", v)) // after what the port layer reported so far
 	return nil
 }
 
@@ -224,8 +225,8 @@ func (e *Engine) volumeUsers() map[string][]string {
 	return out
 }
 
-func (e *Engine) volumeEvent(action, name string, attributes map[string]string) {
-	e.post(Event{Type: "volume", Action: action, ID: name, Attributes: attributes, Time: e.clock.Now()})
+func (e *Engine) volumeEvent(action string, v spec.Volume) Event {
+	return Event{Type: "volume", Action: action, ID: v.Name, Attributes: map[string]string{"driver": v.Driver}, Time: e.clock.Now()}
 }
 
 // recordMounts records that a container's volumes were mounted or unmounted.
