@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/sirupsen/logrus"
@@ -46,6 +47,12 @@ func (noMachines) Adopt(context.Context, machine.Machine, machine.Guest) (machin
 
 // labDatastore runs a lab and opens its datastore, which is the folder dir.
 func labDatastore(t *testing.T, mode lab.Mode) (ds *vsphere.Datastore, dir string) {
+	t.Helper()
+	_, ds, dir = openLab(t, mode)
+	return ds, dir
+}
+
+func openLab(t *testing.T, mode lab.Mode) (l *lab.Lab, ds *vsphere.Datastore, dir string) {
 	t.Helper()
 	state := t.TempDir()
 	log := logrus.New()
@@ -82,7 +89,7 @@ func labDatastore(t *testing.T, mode lab.Mode) (ds *vsphere.Datastore, dir strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ds, filepath.Join(state, "datastores", "mydatastore")
+	return l, ds, filepath.Join(state, "datastores", "mydatastore")
 }
 
 // rawDisk gives the file of a disk's bytes.
@@ -261,4 +268,32 @@ func TestLabVolumes(t *testing.T) {
 			t.Errorf("left: %+v, %v", left, err)
 		}
 	})
+}
+
+// TestLabVolumesFull: a datastore without room refuses a volume, keeps those
+// that are, and has nothing more than before.
+func TestLabVolumesFull(t *testing.T) {
+	l, ds, _ := openLab(t, lab.ModeESXi)
+	ctx := context.Background()
+	v := labVolumes(t, ds, "one")
+	if _, err := v.CreateVolume(ctx, spec.VolumeRequest{Name: "data"}); err != nil {
+		t.Fatal(err)
+	}
+	l.FillDatastore("mydatastore", true)
+	for _, options := range []map[string]string{nil, {"size": "64m"}, {"clone-from": "data"}, {"diskformat": "zeroedthick"}} {
+		_, err := v.CreateVolume(ctx, spec.VolumeRequest{Name: "more", Options: options})
+		if !errdefs.IsResourceExhausted(err) {
+			t.Errorf("%v: %v", options, err)
+		}
+	}
+	l.FillDatastore("mydatastore", false)
+	if left, err := ds.List(ctx, "[mydatastore] vols/volumes"); err != nil || len(left) != 2 {
+		t.Errorf("left: %+v, %v", left, err)
+	}
+	if _, err := v.CreateVolume(ctx, spec.VolumeRequest{Name: "more"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := v.Volume("data"); err != nil {
+		t.Error(err)
+	}
 }

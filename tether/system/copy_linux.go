@@ -10,21 +10,68 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// copying is in a folder that is being filled: what is beside it is not whole.
+const copying = ".vic-copying"
+
 // CopyIfEmpty copies what is in the folder from into the folder to, when to
 // holds nothing (but a new filesystem's lost+found): Docker does this when a
 // container first uses a volume. Owners, modes, times, extended attributes,
-// links and devices are kept.
+// links and devices are kept. A copy that was cut off, with the VM, is made anew.
 func CopyIfEmpty(from, to string) error {
-	entries, err := os.ReadDir(to)
+	there, err := os.ReadDir(to)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if e.Name() != "lost+found" {
-			return nil
+	var have []string
+	begun := false
+	for _, e := range there {
+		switch e.Name() {
+		case "lost+found":
+		case copying:
+			begun = true
+		default:
+			have = append(have, e.Name())
 		}
 	}
-	return (&copier{links: map[uint64]string{}}).folder(from, to)
+	if len(have) > 0 && !begun {
+		return nil
+	}
+	c := &copier{links: map[uint64]string{}}
+	if entries, err := os.ReadDir(from); err != nil || len(entries) == 0 && !begun {
+		return errors.Join(err, c.folder(from, to))
+	}
+	mark := filepath.Join(to, copying)
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		return err
+	}
+	for _, name := range have {
+		if err := os.RemoveAll(filepath.Join(to, name)); err != nil {
+			return err
+		}
+	}
+	if err := c.folder(from, to); err != nil {
+		return err
+	}
+	if err := syncFolder(to); err != nil {
+		return err
+	}
+	if err := os.Remove(mark); err != nil {
+		return err
+	}
+	return c.like(from, to) // the mark has changed its time
+}
+
+// syncFolder writes out the filesystem that a folder is on.
+func syncFolder(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("write out %s: %w", name, err)
+	}
+	return nil
 }
 
 // copier remembers by inode where files with several names were copied to.
@@ -40,6 +87,11 @@ func (c *copier) folder(from, to string) error {
 			return err
 		}
 	}
+	return c.like(from, to)
+}
+
+// like gives a folder the attributes of another.
+func (c *copier) like(from, to string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(from, &st); err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)

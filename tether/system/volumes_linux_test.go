@@ -95,3 +95,27 @@ func TestBindBelowRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A copy that was cut off is made anew, and only that.
+func TestCopyAgain(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	put(t, filepath.Join(from, "d/file"), "whole")
+	put(t, filepath.Join(to, "d/file"), "wh")
+	put(t, filepath.Join(to, copying), "")
+	if err := CopyIfEmpty(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(to, "d/file")); err != nil || string(b) != "whole" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if left, err := os.ReadDir(to); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	put(t, filepath.Join(to, "d/file"), "mine")
+	if err := CopyIfEmpty(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(filepath.Join(to, "d/file")); string(b) != "mine" {
+		t.Errorf("a volume in use has %q", b)
+	}
+}
