@@ -312,9 +312,10 @@ func (e *Engine) recordNetworks(v spec.View, action string, at time.Time) {
 	if len(eps) == 0 && e.storedOf(v).host.NetworkMode == noNetwork {
 		eps = []spec.Endpoint{{Network: noNetwork, NetworkID: DerivedID("network", noNetwork)}}
 	}
+	all := e.allNetworks()
 	for _, ep := range eps {
 		driver := "bridge"
-		for _, n := range e.allNetworks() {
+		for _, n := range all {
 			if n.ID == ep.NetworkID {
 				driver = n.Driver
 			}
