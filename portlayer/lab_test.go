@@ -26,7 +26,6 @@ import (
 	"github.com/vic-engine/vic/pkg/lab"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
-	"github.com/vic-engine/vic/portlayer/network"
 	"github.com/vic-engine/vic/portlayer/storage"
 	"github.com/vic-engine/vic/portlayer/storage/storagetest"
 )
@@ -38,6 +37,8 @@ type site struct {
 	store string // the image datastore's directory
 	cfg   Config
 	image string
+	hyp   *hypervisor
+	nats  *nats
 }
 
 func newSite(t *testing.T, mode lab.Mode) *site {
@@ -49,7 +50,8 @@ func newSite(t *testing.T, mode lab.Mode) *site {
 	}
 	entry := logrus.NewEntry(log)
 	dir := t.TempDir()
-	l, err := lab.New(lab.Config{Mode: mode, StateDir: dir, Listen: "127.0.0.1:0", Hypervisor: &hypervisor{entry}, Log: entry})
+	hyp := &hypervisor{log: entry}
+	l, err := lab.New(lab.Config{Mode: mode, StateDir: dir, Listen: "127.0.0.1:0", Hypervisor: hyp, Log: entry})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +61,7 @@ func newSite(t *testing.T, mode lab.Mode) *site {
 	t.Cleanup(func() { cancel(); <-done })
 	wait(t, l.Ready())
 
-	s := &site{t: t, lab: l, store: filepath.Join(dir, "datastores", "mydatastore"), cfg: testConfig(t)}
+	s := &site{t: t, lab: l, store: filepath.Join(dir, "datastores", "mydatastore"), cfg: testConfig(t), hyp: hyp, nats: &nats{}}
 	if err := os.MkdirAll(filepath.Join(s.store, "VCH001"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +71,8 @@ func newSite(t *testing.T, mode lab.Mode) *site {
 	v := &s.cfg.VCH
 	v.Target, v.User, v.Password, v.Thumbprint = l.URL().String(), l.User(), l.Password(), l.Thumbprint()
 	v.RootSizeMB = 64
-	s.cfg.SetUpNetwork = func(network.NAT) error { return nil }
+	s.cfg.SetUpNetwork, s.cfg.ReportPorts = s.nats.set, s.nats.report
+	s.cfg.VCH.Networks["bridge"] = spec.VCHNetwork{PortGroup: s.cfg.VCH.Networks["bridge"].PortGroup, MAC: "00:50:56:00:00:01"}
 	s.cfg.DNS = func() []string { return []string{"10.118.0.1"} }
 	s.cfg.Log = entry
 

@@ -166,6 +166,8 @@ func (c *networkChanges) remove(ctx context.Context, id string) error {
 	ctx, cancel := late(ctx) // half removed is worse than late
 	defer cancel()
 	if err := c.after("file", c.store.Delete(ctx, n.ID)); err != nil {
+		// The file may be gone all the same.
+		err = errors.Join(err, c.store.Save(ctx, n))
 		_ = r.leases.Change(func(s network.State) (network.State, error) { return network.Commit(s, n.ID), nil })
 		return err
 	}

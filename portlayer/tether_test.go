@@ -28,7 +28,19 @@ import (
 // hypervisor boots a fake tether for each VM: one that speaks guest RPC, the
 // control line and the log's framing for real, and whose processes are functions.
 // It outlives engines, as VMs do.
-type hypervisor struct{ log *logrus.Entry }
+type hypervisor struct {
+	log *logrus.Entry
+
+	mu   sync.Mutex // guards last
+	last map[string]*tether
+}
+
+// guest is the last boot of a container.
+func (h *hypervisor) guest(id string) *tether {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last[id]
+}
 
 var _ machine.Hypervisor = (*hypervisor)(nil)
 
@@ -42,6 +54,12 @@ func (h *hypervisor) Start(_ context.Context, m machine.Machine, g machine.Guest
 		return nil, fmt.Errorf("guest: %w", err)
 	}
 	t.c = c
+	h.mu.Lock()
+	if h.last == nil {
+		h.last = map[string]*tether{}
+	}
+	h.last[c.ID] = t
+	h.mu.Unlock()
 	go t.run()
 	return t, nil
 }
