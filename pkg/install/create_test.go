@@ -400,9 +400,14 @@ func TestDeleteOnlyWhatItOwns(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(disk, "shared.vmdk"), []byte("d"), 0o600))
 		must(t, os.WriteFile(filepath.Join(disk, "shared-flat.vmdk"), []byte("d"), 0o600))
 		before := f.world()
-		must(t, Create(ctx, f.create(), f.env()))
+		o := f.create()
+		o.VolumeStores = []string{"mydatastore/keep:default"}
+		must(t, Create(ctx, o, f.env()))
 		a, err := Find(ctx, f.s, "VCH001")
 		must(t, err)
+		if l := strings.Join(a.summary().Lines(), "\n"); !strings.Contains(l, "Volume store default: [mydatastore] keep\n") {
+			t.Errorf("inspect:\n%s", l)
+		}
 		mine := map[string]string{guestinfo.KeyKind: guestinfo.KindContainer, guestinfo.KeyVCH: a.VCH.UUID, guestinfo.KeyID: strings.Repeat("ab", 32), guestinfo.KeyName: "jolly_panini"}
 		f.addVM("c1", true, mine, "[mydatastore] keep/shared.vmdk")
 		f.addVM("c2", false, mine, "")
@@ -423,7 +428,8 @@ func TestDeleteOnlyWhatItOwns(t *testing.T) {
 		d := f.delete()
 		d.Force = true
 		must(t, Delete(ctx, d, f.env()))
-		if out := f.lines(); !strings.Contains(out, "Resource Pool VCH001 is not empty, leaving it there") {
+		if out := f.lines(); !strings.Contains(out, "Resource Pool VCH001 is not empty, leaving it there") ||
+			!strings.Contains(out, "Volumes are not removed, they stay in volume store default: [mydatastore] keep") {
 			t.Errorf("output:\n%s", out)
 		}
 		task, err := object.NewVirtualMachine(f.s.Client(), stranger).Destroy(ctx)

@@ -24,7 +24,7 @@ import (
 const (
 	RemoveContainers Action = "remove VMs of containers"
 	RemoveImages     Action = "remove image store"
-	RemoveVolumes    Action = "remove volumes"
+	KeepVolumes      Action = "keep volumes"
 	RemoveNICs       Action = "remove network devices of the appliance"
 	RemovePortGroup  Action = "remove port group"
 	RemoveSwitch     Action = "remove virtual switch"
@@ -51,7 +51,12 @@ func deletePlan(a Appliance, vcenter bool) []Step {
 	add := func(act Action, object string, log ...string) { p = append(p, Step{act, object, log}) }
 	add(RemoveContainers, a.VCH.Name, "Removing VMs")
 	add(RemoveImages, a.VCH.ImageStore, "Removing images")
-	add(RemoveVolumes, a.VCH.Name, "Removing volumes")
+	// The line is of the article that scripts follow; the step says what stays.
+	stores := a.VCH.Name
+	if len(a.VCH.VolumeStores) > 0 {
+		stores = strings.Join(volumeStoreLines(a.VCH), ", ")
+	}
+	add(KeepVolumes, stores, "Removing volumes")
 	add(RemoveNICs, a.VCH.Name, "Removing appliance VM network devices")
 	if a.VCH.CreatedPortGroup != "" {
 		add(RemovePortGroup, a.VCH.CreatedPortGroup, "Removing Portgroup "+a.VCH.CreatedPortGroup)
@@ -139,7 +144,7 @@ func (r *remover) do(ctx context.Context, step Step) error {
 	actions := map[Action]func(context.Context) error{
 		RemoveContainers: r.containers,
 		RemoveImages:     r.images,
-		RemoveVolumes:    r.volumes,
+		KeepVolumes:      r.volumes,
 		RemoveNICs:       r.nics,
 		RemovePortGroup:  r.portGroup,
 		RemoveSwitch:     r.vswitch,
@@ -210,8 +215,14 @@ func (r *remover) images(ctx context.Context) error {
 	return removeImages(ctx, ds, r.a.VCH, r.a.CreatedDir)
 }
 
-// volumes: a VCH keeps its volumes in its image store, which is gone by now.
-func (r *remover) volumes(context.Context) error { return nil }
+// volumes stay, with and without --force: they are data. A VCH that is made with
+// the same stores has them again.
+func (r *remover) volumes(context.Context) error {
+	for _, line := range volumeStoreLines(r.a.VCH) {
+		r.log.Warnf("Volumes are not removed, they stay in volume store %s", line)
+	}
+	return nil
+}
 
 func (r *remover) nics(ctx context.Context) error { return removeNICs(ctx, r.s, r.a.VM) }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
 )
 
@@ -35,7 +36,9 @@ type Summary struct {
 	Folder     string            `json:"folder,omitempty"`
 	ImageStore string            `json:"imageStore,omitempty"`
 	Networks   map[string]string `json:"networks,omitempty"` // port group by role
-	Containers []ContainerInfo   `json:"containers,omitempty"`
+	// VolumeStores are datastore paths by label.
+	VolumeStores map[string]string `json:"volumeStores,omitempty"`
+	Containers   []ContainerInfo   `json:"containers,omitempty"`
 
 	endpoint Endpoint
 }
@@ -93,7 +96,7 @@ func with(ctx context.Context, o ReadOptions, log *logrus.Entry, do func(context
 func (a Appliance) summary() Summary {
 	s := Summary{
 		VM: a.VM.Value, Path: a.Path, Name: a.Name, Status: a.status(), Address: a.State.Address,
-		UUID: a.VCH.UUID, Version: a.VCH.Version, Pool: a.VCH.Pool, Folder: a.VCH.Folder, ImageStore: a.VCH.ImageStore,
+		UUID: a.VCH.UUID, Version: a.VCH.Version, Pool: a.VCH.Pool, Folder: a.VCH.Folder, ImageStore: a.VCH.ImageStore, VolumeStores: a.VCH.VolumeStores,
 		endpoint: Endpoint{Off: a.VCH.ServerCert == "", vch: a.VCH.Name},
 	}
 	if a.VCH.ClientCAs != "" {
@@ -134,6 +137,9 @@ func (s Summary) Lines() []string {
 		"Status: " + s.Status,
 		"Resource pool: " + s.Pool,
 		"Image store: " + s.ImageStore,
+	}
+	for _, line := range volumeStoreLines(spec.VCH{VolumeStores: s.VolumeStores}) {
+		lines = append(lines, "Volume store "+line)
 	}
 	for _, role := range []string{roleExternal, roleBridge, roleClient, roleManagement} {
 		if pg := s.Networks[role]; pg != "" {

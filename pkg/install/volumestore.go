@@ -2,10 +2,14 @@ package install
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/vic-engine/vic/pkg/spec"
 )
 
 // VolumeStore is one place for volumes, as --volume-store names it.
@@ -53,6 +57,15 @@ func ParseVolumeStore(text string) (VolumeStore, error) {
 		}
 	}
 	return v, nil
+}
+
+// volumeStoreLines are the volume stores of a VCH, "label: [datastore] path".
+func volumeStoreLines(v spec.VCH) []string {
+	var out []string
+	for _, label := range slices.Sorted(maps.Keys(v.VolumeStores)) {
+		out = append(out, label+": "+v.VolumeStores[label])
+	}
+	return out
 }
 
 // volumeStores finds the datastores of the stores.
