@@ -8,5 +8,6 @@
 // It must not know Docker or vSphere: what to do comes from guestinfo as a
 // spec.Container or spec.VCH, and everything it reports goes back there.
 //
-// Start reading at Steps in steps_linux.go, then Boot in boot_linux.go.
+// Start reading at Steps in steps_linux.go, then Boot in boot_linux.go. Networks that
+// change while a container runs are update_linux.go.
 package tether

@@ -171,6 +171,16 @@ func TestNetworks(t *testing.T) {
 	forC.Endpoints = []spec.Endpoint{endpoint("two", macC, two+"2")}
 
 	t.Run("before its peers are known", func(t *testing.T) {
+		if _, err := a.session.Release(t.Context()); err != nil { // it runs, though nobody told it anything
+			t.Fatal(err)
+		}
+		first := w.mark()
+		w.put(arp(1, macB, macB, one+"3", broadcast, one+"2"))
+		w.put(arp(1, macG, macG, one+"1", broadcast, one+"2"))
+		a.must(t, "busybox", "true")
+		if f := w.from(macA, first); len(f) > 0 {
+			t.Errorf("before the first update it sent %x", f)
+		}
 		nobody := base()
 		nobody.GatewayMAC, nobody.Endpoints = "", forA.Endpoints
 		begin := time.Now()
@@ -179,6 +189,7 @@ func TestNetworks(t *testing.T) {
 		mark := w.mark()
 		w.put(arp(1, macB, macB, one+"3", broadcast, one+"2"))
 		w.put(arp(1, macG, macG, one+"1", broadcast, one+"2"))
+		a.must(t, "busybox", "true")
 		begin = time.Now()
 		a.update(forA)
 		t.Logf("second update took %v", time.Since(begin).Round(time.Millisecond))

@@ -107,6 +107,30 @@ func TestEndpointConfigs(t *testing.T) {
 	}
 }
 
+func FuzzEndpointConfigs(f *testing.F) {
+	f.Add("a", "172.17.0.2/16", "172.17.0.1", "A", "172.18.0.2/16", "")
+	f.Add("a", "", "", "a", "", "")
+	f.Fuzz(func(t *testing.T, mac1, ip1, gw1, mac2, ip2, gw2 string) {
+		in := []spec.Endpoint{{Network: "1", MAC: mac1, IP: ip1, Gateway: gw1}, {Network: "2", MAC: mac2, IP: ip2, Gateway: gw2}}
+		list, err := endpointConfigs(in)
+		if err != nil {
+			return
+		}
+		n := 0
+		for _, c := range list {
+			if n += len(c.Places); c.DHCP {
+				n++
+			}
+			if c.DHCP && len(c.Places) > 0 || c.name() == "" {
+				t.Errorf("%+v", c)
+			}
+		}
+		if n != len(in) {
+			t.Errorf("%d of %d endpoints are on cards: %+v", n, len(in), list)
+		}
+	})
+}
+
 func TestTmpfsOptions(t *testing.T) {
 	const usual = unix.MS_NOEXEC | unix.MS_NOSUID | unix.MS_NODEV
 	for in, want := range map[string]struct {
