@@ -41,7 +41,12 @@ type harness struct {
 }
 
 // serve runs the API over a port layer in memory, on TLS or not.
-func serve(t testing.TB, useTLS bool) *harness {
+func serve(t testing.TB, useTLS bool) *harness { return serveAll(t, useTLS, nil) }
+
+// serveWith is serve without TLS, over an engine that change configures.
+func serveWith(t testing.TB, change func(*engine.Config)) *harness { return serveAll(t, false, change) }
+
+func serveAll(t testing.TB, useTLS bool, change func(*engine.Config)) *harness {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -51,7 +56,11 @@ func serve(t testing.TB, useTLS bool) *harness {
 		h.T = tt
 	}
 	var err error
-	h.e, err = engine.New(engine.Config{PortLayer: h.f, Networks: h.f, Images: h.images, Log: logrus.NewEntry(log), Rand: func(int) int { return 0 }})
+	cfg := engine.Config{PortLayer: h.f, Networks: h.f, Images: h.images, Log: logrus.NewEntry(log), Rand: func(int) int { return 0 }}
+	if change != nil {
+		change(&cfg)
+	}
+	h.e, err = engine.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
