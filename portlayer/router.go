@@ -26,7 +26,8 @@ const (
 	pushTimeout = 5 * time.Second
 	// pushes is how many guests are told at once.
 	pushes = 16
-	// retryPush is when guests that could not be told are told again.
+	// retryPush is when guests that could not be told are told again, and when
+	// the appliance's network is set up again that could not be.
 	retryPush = 10 * time.Second
 )
 
@@ -77,6 +78,8 @@ type guest struct {
 	lock chan struct{}
 	// sent is what it was told; empty: nothing since its boot.
 	sent string
+	// told: it was told something in this run, so it may have to be told again.
+	told bool
 	// ours was started by this engine: it has what its configuration says.
 	ours bool
 }
@@ -138,6 +141,8 @@ func (r *router) Run(ctx context.Context, subscribe func(context.Context) <-chan
 	r.restore()
 	r.applyOrLog()
 	close(routed)
+	retry := time.NewTicker(retryPush)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -152,6 +157,10 @@ func (r *router) Run(ctx context.Context, subscribe func(context.Context) <-chan
 				r.see(e)
 			}
 		case <-r.kicked:
+		case <-retry.C:
+			if r.isApplied() {
+				continue
+			}
 		}
 		// What came meanwhile is seen to at once.
 		for more := true; more && ctx.Err() == nil; {
@@ -308,12 +317,18 @@ func (r *router) apply() error {
 	}
 	if zones := s.Zones(views); !reflect.DeepEqual(r.zones, zones) {
 		if err := r.names.Set(dnsViews(zones)); err != nil {
-			r.log.WithError(err).Warn("names are not served on every network yet")
+			r.log.WithError(err).Debug("names are not served on every network yet") // it says so itself
 		}
 		r.zones = zones
 	}
 	r.reportPorts(network.PortList(ports))
 	return nil
+}
+
+func (r *router) isApplied() bool {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	return r.nat != nil
 }
 
 func (r *router) applyOrLog() {
@@ -381,7 +396,7 @@ func (r *router) needs(v *spec.View, several bool) bool {
 		return false
 	}
 	g := r.guests[id]
-	return several || g != nil && (g.sent != "" || !g.ours && r.ups[id])
+	return several || g != nil && (g.told || !g.ours && r.ups[id])
 }
 
 // tell gives a guest its networks as they are now, unless it has them already.
@@ -426,7 +441,7 @@ func (r *router) tellOn(ctx context.Context, id string, line exec.Line) error {
 		return fmt.Errorf("networks of container %s: %w", id, err)
 	}
 	r.mu.Lock()
-	g.sent = string(text)
+	g.sent, g.told = string(text), true
 	r.mu.Unlock()
 	return nil
 }

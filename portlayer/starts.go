@@ -24,12 +24,17 @@ func (r *router) Starting(_ context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	for _, e := range v.Container.Endpoints {
+		if _, err := r.leases.State().Find(e.Network); err != nil {
+			return err
+		}
+	}
 	if err := r.claim(&v.Container); err != nil {
 		return err
 	}
 	g := r.guest(id)
 	r.mu.Lock()
-	g.ours, g.sent = true, ""
+	g.ours, g.told, g.sent = true, false, ""
 	delete(r.ups, id)
 	r.mu.Unlock()
 	if err := r.apply(); err != nil {

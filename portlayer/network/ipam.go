@@ -97,10 +97,10 @@ func New(cfg Config) (State, error) {
 	}
 	pool, err := netip.ParsePrefix(cfg.Range)
 	if err != nil || !pool.Addr().Is4() {
-		return State{}, fmt.Errorf("bridge network range %q: want an IPv4 network like %s: %w", cfg.Range, DefaultRange, errdefs.ErrInvalidArgument)
+		return State{}, fmt.Errorf("bridge network range %q: want an IPv4 network like %s%w", cfg.Range, DefaultRange, hidden{errdefs.ErrInvalidArgument})
 	}
 	if cfg.Width < pool.Bits() || cfg.Width > 29 {
-		return State{}, fmt.Errorf("bridge network width %d: want %d to 29 for range %s: %w", cfg.Width, pool.Bits(), cfg.Range, errdefs.ErrInvalidArgument)
+		return State{}, fmt.Errorf("bridge network width %d: want %d to 29 for range %s%w", cfg.Width, pool.Bits(), cfg.Range, hidden{errdefs.ErrInvalidArgument})
 	}
 	subnet := netip.PrefixFrom(pool.Masked().Addr(), cfg.Width)
 	sum := sha256.Sum256([]byte(cfg.VCH + "/" + BridgeName))
@@ -246,10 +246,10 @@ func (s State) find(network string) (Scope, error) {
 	}
 	for _, d := range s.Damaged {
 		if d.Name == network || d.ID == network {
-			return Scope{}, fmt.Errorf("network %s cannot be used, its file is damaged: %w: %w", network, d.Err, errdefs.ErrFailedPrecondition)
+			return Scope{}, fmt.Errorf("network %s cannot be used, its file is damaged: %w%w", network, d.Err, hidden{errdefs.ErrFailedPrecondition})
 		}
 	}
-	return Scope{}, fmt.Errorf("network %s not found: %w", network, errdefs.ErrNotFound)
+	return Scope{}, fmt.Errorf("network %s not found%w", network, hidden{errdefs.ErrNotFound})
 }
 
 func (s State) with(sc Scope) State {
@@ -274,7 +274,7 @@ func (sc Scope) choose(want string) (netip.Addr, error) {
 			a = sc.Range.Addr()
 		}
 		if a == first {
-			return a, fmt.Errorf("network %s (%s) has no free address left: %w", sc.Net.Name, sc.Range, errdefs.ErrResourceExhausted)
+			return a, fmt.Errorf("network %s (%s) has no free address left%w", sc.Net.Name, sc.Range, hidden{errdefs.ErrResourceExhausted})
 		}
 	}
 }
@@ -285,10 +285,10 @@ func (sc Scope) wanted(want string) (netip.Addr, error) {
 		return a, err
 	}
 	if !sc.usable(a) {
-		return a, fmt.Errorf("address %s cannot be used on network %s (%s): %w", a, sc.Net.Name, sc.Subnet, errdefs.ErrInvalidArgument)
+		return a, fmt.Errorf("address %s cannot be used on network %s (%s)%w", a, sc.Net.Name, sc.Subnet, hidden{errdefs.ErrInvalidArgument})
 	}
 	if owner, taken := sc.Leases[a]; taken {
-		return a, fmt.Errorf("address %s on network %s is already in use by container %s: %w", a, sc.Net.Name, owner, errdefs.ErrConflict)
+		return a, fmt.Errorf("address %s on network %s is already in use by container %s%w", a, sc.Net.Name, owner, hidden{errdefs.ErrConflict})
 	}
 	return a, nil
 }
@@ -313,7 +313,7 @@ func parseAddr(s string) (netip.Addr, error) {
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return a, fmt.Errorf("%q is not an IP address: %w", s, errdefs.ErrInvalidArgument)
+		return a, fmt.Errorf("%q is not an IP address%w", s, hidden{errdefs.ErrInvalidArgument})
 	}
 	return a, nil
 }

@@ -17,11 +17,11 @@ func MAC(s State, owner, want string) (State, string, error) {
 	if want != "" {
 		hw, err := net.ParseMAC(want)
 		if err != nil || len(hw) != 6 {
-			return s, "", fmt.Errorf("%q is not a MAC address: %w", want, errdefs.ErrInvalidArgument)
+			return s, "", fmt.Errorf("%q is not a MAC address%w", want, hidden{errdefs.ErrInvalidArgument})
 		}
 		mac := hw.String()
 		if other, taken := s.macs[mac]; taken && other != owner {
-			return s, "", fmt.Errorf("MAC address %s is already in use by container %s: %w", mac, other, errdefs.ErrConflict)
+			return s, "", fmt.Errorf("MAC address %s is already in use by container %s%w", mac, other, hidden{errdefs.ErrConflict})
 		}
 		return s.withMAC(mac, owner), mac, nil
 	}
@@ -32,7 +32,7 @@ func MAC(s State, owner, want string) (State, string, error) {
 			return s.withMAC(mac, owner), mac, nil
 		}
 	}
-	return s, "", fmt.Errorf("no free MAC address: %w", errdefs.ErrResourceExhausted)
+	return s, "", fmt.Errorf("no free MAC address%w", hidden{errdefs.ErrResourceExhausted})
 }
 
 func (s State) withMAC(mac, owner string) State {

@@ -34,7 +34,7 @@ type Publication struct {
 // ParsePort reads a published port, "[address:][8080:]80[/tcp]".
 func ParsePort(text string) (Publication, error) {
 	bad := func(why string) (Publication, error) {
-		return Publication{}, fmt.Errorf("published port %q: %s: %w", text, why, errdefs.ErrInvalidArgument)
+		return Publication{}, fmt.Errorf("published port %q: %s%w", text, why, hidden{errdefs.ErrInvalidArgument})
 	}
 	p := Publication{Proto: "tcp"}
 	rest, proto, ok := strings.Cut(text, "/")
@@ -123,7 +123,7 @@ func choosePorts(s State, owner string, ports []string) ([]string, error) {
 			return nil, err
 		}
 		if reserved(p) {
-			return nil, fmt.Errorf("published port %q: port %d/%s is used by the VCH itself: %w", text, p.HostPort, p.Proto, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("published port %q: port %d/%s is used by the VCH itself%w", text, p.HostPort, p.Proto, hidden{errdefs.ErrInvalidArgument})
 		}
 		all[i] = p
 	}
@@ -154,7 +154,7 @@ func randomPort(p Publication, used []Publication) (uint16, error) {
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("no host port is left for port %d/%s: %w", p.Port, p.Proto, errdefs.ErrResourceExhausted)
+	return 0, fmt.Errorf("no host port is left for port %d/%s%w", p.Port, p.Proto, hidden{errdefs.ErrResourceExhausted})
 }
 
 func (s State) portsOfOthers(owner string) []Publication {

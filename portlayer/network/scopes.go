@@ -34,15 +34,15 @@ func Create(s State, n spec.Network) (State, spec.Network, error) {
 		return s, n, err
 	}
 	if n.Driver != "" && n.Driver != "bridge" {
-		return s, n, fmt.Errorf("network driver %q: a network that is made here is a bridge: %w", n.Driver, errdefs.ErrInvalidArgument)
+		return s, n, fmt.Errorf("network driver %q: a network that is made here is a bridge%w", n.Driver, hidden{errdefs.ErrInvalidArgument})
 	}
 	if n.Subnet6 != "" || n.Gateway6 != "" {
-		return s, n, fmt.Errorf("network %s: IPv6 subnets (--ipv6) are not supported: %w", n.Name, errdefs.ErrNotImplemented)
+		return s, n, fmt.Errorf("network %s: IPv6 subnets (--ipv6) are not supported%w", n.Name, hidden{errdefs.ErrNotImplemented})
 	}
 	n.Chosen = n.Subnet != ""
 	if n.Subnet == "" {
 		if n.IPRange != "" || n.Gateway != "" || len(n.Reserved) > 0 {
-			return s, n, fmt.Errorf("network %s: --ip-range, --gateway and --aux-address need a --subnet: %w", n.Name, errdefs.ErrInvalidArgument)
+			return s, n, fmt.Errorf("network %s: --ip-range, --gateway and --aux-address need a --subnet%w", n.Name, hidden{errdefs.ErrInvalidArgument})
 		}
 		p, err := s.freeSubnet()
 		if err != nil {
@@ -56,7 +56,7 @@ func Create(s State, n spec.Network) (State, spec.Network, error) {
 		return s, n, err
 	}
 	if by := s.overlap(sc.Subnet); by != "" {
-		return s, n, fmt.Errorf("Pool overlaps with other one on this address space: %s is used by %s: %w", sc.Subnet, by, errdefs.ErrPermissionDenied)
+		return s, n, fmt.Errorf("Pool overlaps with other one on this address space: %s is used by %s%w", sc.Subnet, by, hidden{errdefs.ErrPermissionDenied})
 	}
 	return s.withPending(sc), sc.Net, nil
 }
@@ -96,7 +96,7 @@ func Load(s State, n spec.Network) (State, error) {
 		return s, err
 	}
 	if by := s.overlap(sc.Subnet); by != "" {
-		return s, fmt.Errorf("network %s: subnet %s is used by %s: %w", n.Name, sc.Subnet, by, errdefs.ErrConflict)
+		return s, fmt.Errorf("network %s: subnet %s is used by %s%w", n.Name, sc.Subnet, by, hidden{errdefs.ErrConflict})
 	}
 	// The port group is the VCH's, which may have another since.
 	sc.Net.PortGroup = s.Scopes[s.Default].Net.PortGroup
@@ -112,7 +112,7 @@ func Remove(s State, network string, nameOf func(id string) string) (State, spec
 		return s, spec.Network{}, err
 	}
 	if sc.Net.Builtin {
-		return s, sc.Net, fmt.Errorf("%s is a pre-defined network and cannot be removed: %w", sc.Net.Name, errdefs.ErrPermissionDenied)
+		return s, sc.Net, fmt.Errorf("%s is a pre-defined network and cannot be removed%w", sc.Net.Name, hidden{errdefs.ErrPermissionDenied})
 	}
 	if len(sc.Leases) > 0 {
 		var who []string
@@ -120,8 +120,8 @@ func Remove(s State, network string, nameOf func(id string) string) (State, spec
 			who = append(who, fmt.Sprintf("name:%q id:%q", nameOf(id), short(id)))
 		}
 		slices.Sort(who)
-		return s, sc.Net, fmt.Errorf("error while removing network: network %s has active endpoints (%s): %w",
-			sc.Net.Name, strings.Join(who, ", "), errdefs.ErrPermissionDenied)
+		return s, sc.Net, fmt.Errorf("error while removing network: network %s has active endpoints (%s)%w",
+			sc.Net.Name, strings.Join(who, ", "), hidden{errdefs.ErrPermissionDenied})
 	}
 	s.Scopes = maps.Clone(s.Scopes)
 	delete(s.Scopes, sc.Net.Name)
@@ -139,23 +139,23 @@ func (s State) Find(network string) (spec.Network, error) {
 func (s State) checkName(n spec.Network) error {
 	switch {
 	case n.Name == "" || !nameOK.MatchString(n.Name):
-		return fmt.Errorf("invalid network name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed: %w", n.Name, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("invalid network name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed%w", n.Name, hidden{errdefs.ErrInvalidArgument})
 	case n.Name == "none" || n.Name == "host" || n.Name == "default":
-		return fmt.Errorf("operation is not permitted on predefined %s network: %w", n.Name, errdefs.ErrPermissionDenied)
+		return fmt.Errorf("operation is not permitted on predefined %s network%w", n.Name, hidden{errdefs.ErrPermissionDenied})
 	case n.ID == "":
-		return fmt.Errorf("network %s has no id: %w", n.Name, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("network %s has no id%w", n.Name, hidden{errdefs.ErrInvalidArgument})
 	}
 	for _, sc := range s.all() {
 		if sc.Net.Name == n.Name {
-			return fmt.Errorf("network with name %s already exists: %w", n.Name, errdefs.ErrAlreadyExists)
+			return fmt.Errorf("network with name %s already exists%w", n.Name, hidden{errdefs.ErrAlreadyExists})
 		}
 		if sc.Net.ID == n.ID {
-			return fmt.Errorf("network with id %s already exists: %w", n.ID, errdefs.ErrAlreadyExists)
+			return fmt.Errorf("network with id %s already exists%w", n.ID, hidden{errdefs.ErrAlreadyExists})
 		}
 	}
 	for _, d := range s.Damaged {
 		if d.Name == n.Name {
-			return fmt.Errorf("network with name %s already exists; its file %s.json is damaged, remove it from the image datastore to use the name again: %w", n.Name, d.ID, errdefs.ErrAlreadyExists)
+			return fmt.Errorf("network with name %s already exists; its file %s.json is damaged, remove it from the image datastore to use the name again%w", n.Name, d.ID, hidden{errdefs.ErrAlreadyExists})
 		}
 	}
 	return nil
@@ -198,8 +198,8 @@ func (s State) freeSubnet() (netip.Prefix, error) {
 		}
 		p = after(p)
 	}
-	return p, fmt.Errorf("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network (range %s, width %d): %w",
-		s.pool, s.width, errdefs.ErrResourceExhausted)
+	return p, fmt.Errorf("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network (range %s, width %d)%w",
+		s.pool, s.width, hidden{errdefs.ErrResourceExhausted})
 }
 
 // after is the subnet that follows; not valid after the last.
@@ -216,7 +216,7 @@ func after(p netip.Prefix) netip.Prefix {
 // newScope checks a network and fills in its gateway.
 func newScope(n spec.Network) (Scope, error) {
 	bad := func(format string, args ...any) (Scope, error) {
-		return Scope{}, fmt.Errorf("network %s: %s: %w", n.Name, fmt.Sprintf(format, args...), errdefs.ErrInvalidArgument)
+		return Scope{}, fmt.Errorf("network %s: %s%w", n.Name, fmt.Sprintf(format, args...), hidden{errdefs.ErrInvalidArgument})
 	}
 	subnet, err := netip.ParsePrefix(n.Subnet)
 	if err != nil || !subnet.Addr().Is4() {
