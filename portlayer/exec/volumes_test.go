@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vmware/govmomi/vim25/types"
 
+	viclab "github.com/vic-engine/vic/pkg/lab"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
 )
@@ -153,74 +154,73 @@ func TestVolumeDisks(t *testing.T) {
 
 // One writer or many readers run; of many that start at once, one.
 func TestVolumeConflicts(t *testing.T) {
-	both(t, func(t *testing.T, l *lab) {
-		v := l.volumes("data")
-		e := l.bootWith(v)
-		writers, readers := []int{1, 2, 3}, []int{4, 5}
-		for _, n := range writers {
-			must(e.Create(t.Context(), with(container(n), "data:/d")))
+	l := newOwnLab(t, viclab.ModeESXi)
+	v := l.volumes("data")
+	e := l.bootWith(v)
+	writers, readers := []int{1, 2, 3}, []int{4, 5}
+	for _, n := range writers {
+		must(e.Create(t.Context(), with(container(n), "data:/d")))
+	}
+	for _, n := range readers {
+		must(e.Create(t.Context(), with(container(n), "data:/d:ro")))
+	}
+	must(e.Create(t.Context(), with(container(6), "data:/d:ro", "data:/w")))
+	start := func(n int) error { return e.Start(t.Context(), container(n).ID) }
+	conflict := func(n int, with string) {
+		t.Helper()
+		err := start(n)
+		if !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "volume data") || !strings.Contains(err.Error(), with) {
+			t.Errorf("start of %d: %v", n, err)
 		}
-		for _, n := range readers {
-			must(e.Create(t.Context(), with(container(n), "data:/d:ro")))
+		if got := must(e.Container(container(n).ID)).Status.Phase; got != spec.PhaseCreated {
+			t.Errorf("%d is %s", n, got)
 		}
-		must(e.Create(t.Context(), with(container(6), "data:/d:ro", "data:/w")))
-		start := func(n int) error { return e.Start(t.Context(), container(n).ID) }
-		conflict := func(n int, with string) {
-			t.Helper()
-			err := start(n)
-			if !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "volume data") || !strings.Contains(err.Error(), with) {
-				t.Errorf("start of %d: %v", n, err)
-			}
-			if got := must(e.Container(container(n).ID)).Status.Phase; got != spec.PhaseCreated {
-				t.Errorf("%d is %s", n, got)
-			}
-		}
-		stop := func(n int) {
-			t.Helper()
-			if err := e.Stop(t.Context(), container(n).ID, "", -1); err != nil {
-				t.Error(err)
-			}
-		}
-		errs := make([]error, len(writers))
-		var wg sync.WaitGroup
-		for i, n := range writers {
-			wg.Go(func() { errs[i] = start(n) })
-		}
-		wg.Wait()
-		winner := 0
-		for i, err := range errs {
-			if err == nil {
-				winner += writers[i]
-			} else if !errdefs.IsConflict(err) {
-				t.Error(err)
-			}
-		}
-		if winner < 1 || winner > 3 || errs[winner-1] != nil {
-			t.Fatalf("starts: %v", errs)
-		}
-		conflict(4, container(winner).Name+" ")
-		conflict(6, "writes to")
-		if err := start(winner); err != nil {
-			t.Errorf("start of the one that runs: %v", err)
-		}
-		stop(winner)
-		for _, n := range readers {
-			if err := start(n); err != nil {
-				t.Error(err)
-			}
-		}
-		conflict(6, "reads")
-		stop(4)
-		stop(5)
-		if err := start(6); err != nil {
+	}
+	stop := func(n int) {
+		t.Helper()
+		if err := e.Stop(t.Context(), container(n).ID, "", -1); err != nil {
 			t.Error(err)
 		}
-	})
+	}
+	errs := make([]error, len(writers))
+	var wg sync.WaitGroup
+	for i, n := range writers {
+		wg.Go(func() { errs[i] = start(n) })
+	}
+	wg.Wait()
+	winner := 0
+	for i, err := range errs {
+		if err == nil {
+			winner += writers[i]
+		} else if !errdefs.IsConflict(err) {
+			t.Error(err)
+		}
+	}
+	if winner < 1 || winner > 3 || errs[winner-1] != nil {
+		t.Fatalf("starts: %v", errs)
+	}
+	conflict(4, container(winner).Name+" ")
+	conflict(6, "writes to")
+	if err := start(winner); err != nil {
+		t.Errorf("start of the one that runs: %v", err)
+	}
+	stop(winner)
+	for _, n := range readers {
+		if err := start(n); err != nil {
+			t.Error(err)
+		}
+	}
+	conflict(6, "reads")
+	stop(4)
+	stop(5)
+	if err := start(6); err != nil {
+		t.Error(err)
+	}
 }
 
 // A volume that is not there, or not any more.
 func TestVolumeMissing(t *testing.T) {
-	l := newOwnLab(t, "esxi")
+	l := newOwnLab(t, viclab.ModeESXi)
 	before := l.files()
 	v := l.volumes()
 	e := l.bootWith(v)
@@ -249,25 +249,24 @@ func TestVolumeMissing(t *testing.T) {
 
 // The disk of a running container grows.
 func TestGrowDisk(t *testing.T) {
-	both(t, func(t *testing.T, l *lab) {
-		v := l.volumes("data")
-		e := l.bootWith(v)
-		view := must(e.Create(t.Context(), with(container(1), "data:/d")))
-		if err := e.Start(t.Context(), container(1).ID); err != nil {
-			t.Fatal(err)
+	l := newOwnLab(t, viclab.ModeESXi)
+	v := l.volumes("data")
+	e := l.bootWith(v)
+	view := must(e.Create(t.Context(), with(container(1), "data:/d")))
+	if err := e.Start(t.Context(), container(1).ID); err != nil {
+		t.Fatal(err)
+	}
+	if grew, err := e.GrowDisk(t.Context(), container(1).ID, 2, 8<<20); !grew || err != nil {
+		t.Errorf("%v, %v", grew, err)
+	}
+	if grew, err := e.GrowDisk(t.Context(), container(1).ID, 5, 8<<20); grew || !errdefs.IsNotFound(err) {
+		t.Errorf("no such disk: %v, %v", grew, err)
+	}
+	for _, d := range must(l.admin.Devices(context.Background(), l.vm(view))).SelectByType((*types.VirtualDisk)(nil)) {
+		if disk := d.(*types.VirtualDisk); *disk.UnitNumber == 2 && disk.CapacityInKB != 8<<10 {
+			t.Errorf("the disk has %d KB", disk.CapacityInKB)
 		}
-		if grew, err := e.GrowDisk(t.Context(), container(1).ID, 2, 8<<20); !grew || err != nil {
-			t.Errorf("%v, %v", grew, err)
-		}
-		if grew, err := e.GrowDisk(t.Context(), container(1).ID, 5, 8<<20); grew || !errdefs.IsNotFound(err) {
-			t.Errorf("no such disk: %v, %v", grew, err)
-		}
-		for _, d := range must(l.admin.Devices(context.Background(), l.vm(view))).SelectByType((*types.VirtualDisk)(nil)) {
-			if disk := d.(*types.VirtualDisk); *disk.UnitNumber == 2 && disk.CapacityInKB != 8<<10 {
-				t.Errorf("the disk has %d KB", disk.CapacityInKB)
-			}
-		}
-	})
+	}
 }
 
 // What is not the VM's own is told apart by name, and a snapshot of it is seen.
