@@ -142,7 +142,7 @@ func TestGrowRunning(t *testing.T) {
 	if err := line.Grow(ctx, 2); err == nil || !strings.Contains(err.Error(), "not larger") {
 		t.Errorf("the disk has not grown: %v", err)
 	}
-	for _, size := range []int64{160 << 20, 1 << 30} {
+	for _, size := range []int64{160 << 20, 1 << 30, 20 << 30} {
 		if err := vm.Instance.(machine.HotPlug).GrowDisk(ctx, vol, size); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/vmware/govmomi/object"
@@ -141,16 +142,26 @@ func (m *Manager) GrowDisk(ctx context.Context, id string, unit int, capacity in
 	if err := m.growDisk(ctx, c, unit, capacity); err != nil {
 		return false, fmt.Errorf("disk scsi0:%d of container %s: %w", unit, id, err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lineTimeout)
-	defer cancel()
-	line, err := m.cfg.Lines.Session(ctx, id)
-	if err == nil {
-		err = line.Grow(ctx, unit)
-	}
-	if err != nil {
+	if err := m.growFilesystem(context.WithoutCancel(ctx), id, unit); err != nil {
 		return true, fmt.Errorf("the disk in container %s has grown, but not its filesystem, which will when the container starts next: %w", id, err)
 	}
 	return true, nil
+}
+
+// growTimeout bounds the growth of a filesystem, which writes inode tables: one
+// MiB for each 64 that the disk has more, at worst.
+const growTimeout = 10 * time.Minute
+
+func (m *Manager) growFilesystem(ctx context.Context, id string, unit int) error {
+	up, cancel := context.WithTimeout(ctx, lineTimeout)
+	defer cancel()
+	line, err := m.cfg.Lines.Session(up, id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel = context.WithTimeout(ctx, growTimeout)
+	defer cancel()
+	return line.Grow(ctx, unit)
 }
 
 func (m *Manager) growDisk(ctx context.Context, c *Controller, unit int, capacity int64) error {
