@@ -177,7 +177,12 @@ func (n *nats) gateways() []network.Segment {
 
 // Networks come and go under running containers, over a restart of the engine.
 func TestNetworks(t *testing.T) {
-	s := newSite(t, lab.ModeESXi)
+	for _, mode := range []lab.Mode{lab.ModeESXi, lab.ModeVCenter} {
+		t.Run(string(mode), func(t *testing.T) { testNetworks(t, newSite(t, mode)) })
+	}
+}
+
+func testNetworks(t *testing.T, s *site) {
 	p, stop := s.boot()
 	defer func() { stop() }()
 	ctx := t.Context()
@@ -260,6 +265,22 @@ func TestNetworks(t *testing.T) {
 	if v, _ := p.Container(a); len(v.Container.Endpoints) != 1 || v.Container.Endpoints[0].MAC != before.Container.Endpoints[0].MAC || v.Container.Endpoints[0].PCISlot != 192 {
 		t.Errorf("%+v, was %+v", v.Container.Endpoints, before.Container.Endpoints)
 	}
+	// One that is off only has it written down, and boots with it.
+	if err := p.Stop(ctx, b, "", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Connect(ctx, b, spec.Endpoint{Network: "bridge", IP: "172.16.0.77"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.hyp.guest(b).c; len(c.Endpoints) != 2 || c.Endpoints[1].IP != "172.16.0.77/16" || !c.NetworkFilter {
+		t.Errorf("booted with %+v", c)
+	}
+	eventually(t, "both know each other", func() bool {
+		return strings.Contains(s.told(b), "peer 172.16.0.") && strings.Contains(s.told(a), "peer 172.16.0.77")
+	})
 	if err := p.Remove(ctx, b, true); err != nil {
 		t.Fatal(err)
 	}
@@ -458,5 +479,46 @@ func TestNetworkChangesKilled(t *testing.T) {
 		if err := tc.do(ctx, p, a); err != nil {
 			t.Errorf("%s after being killed: %v", tc.name, err)
 		}
+	}
+}
+
+// A network whose file is damaged is not made again by another of its name.
+func TestDamagedNetwork(t *testing.T) {
+	s := newSite(t, lab.ModeESXi)
+	p, stop := s.boot()
+	defer func() { stop() }()
+	ctx := t.Context()
+	for _, name := range []string{"cut", "empty", "good"} {
+		n, err := p.CreateNetwork(ctx, spec.Network{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(s.store, "VCH001", "VIC", s.cfg.VCH.UUID, "networks", n.ID+".json")
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = b[:map[string]int{"cut": len(b) * 3 / 4, "empty": 0, "good": len(b)}[name]]
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	half := filepath.Join(s.store, "VCH001", "VIC", s.cfg.VCH.UUID, "networks", "x.json.new")
+	if err := os.WriteFile(half, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	p, stop = s.boot()
+	if n := p.Networks(); len(n) != 2 || n[1].Name != "good" {
+		t.Errorf("%+v", n)
+	}
+	if _, err := p.CreateNetwork(ctx, spec.Network{Name: "cut"}); !errdefs.IsAlreadyExists(err) || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("%v", err)
+	}
+	if n, err := p.CreateNetwork(ctx, spec.Network{Name: "other"}); err != nil || n.Subnet == "172.17.0.0/16" {
+		t.Errorf("%+v, %v", n, err)
+	}
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("half-made file: %v", err)
 	}
 }

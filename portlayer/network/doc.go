@@ -1,10 +1,19 @@
-// Package network decides which addresses containers have and gives the
-// appliance its place on the bridge network: its gateway address, forwarding
-// and masquerading to the external network.
+// Package network decides which networks there are, which addresses and host
+// ports containers have on them, and what follows from that for the appliance
+// and for guests.
 //
-// Addresses are a pure function of what is leased; leases are kept nowhere but
-// in the containers' own configuration, from which they are taken again at a
-// restart. It makes no NIC and no port group, and runs no program.
+// All bridge networks share one port group. The appliance is their router: its
+// NIC there has every network's gateway address, and its packet filter lets
+// nothing pass between networks, nothing out of internal ones, and in from
+// outside only to published ports. As the networks share a wire, each guest
+// hears only its peers and the router once there is more than one network.
 //
-// Start reading at State and Allocate; the appliance's part is in nat_linux.go.
+// Everything but Store and Setup is a pure function of State, a value, and of
+// the containers: rules, forwards, peers, names. Networks are kept as files of
+// the image datastore; addresses, MAC addresses and ports nowhere but in the
+// containers' own configuration, from which they are taken again at a restart. It
+// makes no NIC and no port group, and runs no program.
+//
+// Start reading at State, Create and Allocate; then Rules for the router, which
+// nat_linux.go gives to the kernel, and Update for the guests.
 package network
