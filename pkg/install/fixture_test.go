@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -345,7 +346,18 @@ func (g *fakeGuest) serve(ctx *simulator.Context, vm *simulator.VirtualMachine, 
 	}
 	g.secrets = v
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/_ping" {
+		switch r.URL.Path {
+		case "/_ping":
+		case "/vic/volumes/db/grow":
+			var q struct{ Capacity int64 }
+			if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+				g.f.t.Error(err)
+			}
+			fmt.Fprintf(w, `{"Name":"db","Status":{"capacityBytes":%d}}`, q.Capacity)
+		case "/vic/volumes/nope/grow":
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"message":"get nope: no such volume"}`)
+		default:
 			http.NotFound(w, r)
 		}
 	}))

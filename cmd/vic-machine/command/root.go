@@ -73,7 +73,7 @@ func Root(t Terminal) *cobra.Command {
 	root.SetOut(t.Out)
 	root.SetErr(t.Err)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newCreate(t), newDelete(t), newLs(t), newInspect(t), newVersion())
+	root.AddCommand(newCreate(t), newDelete(t), newLs(t), newInspect(t), newVolume(t), newVersion())
 	return root
 }
 

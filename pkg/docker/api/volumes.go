@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/volume/service/opts"
+	"github.com/docker/go-units"
 )
 
 // volumes serves docker's volume router.
@@ -81,7 +82,9 @@ func volumeResponse(v engine.VolumeInfo) *volume.Volume {
 // volumeStatus is what vSphere's side of a volume is, for inspect.
 func volumeStatus(v engine.VolumeInfo) map[string]any {
 	out := map[string]any{
-		"capacity": v.Capacity, "allocated": v.Allocated, "store": v.Store, "fstype": v.FSType, "datastorePath": v.Source,
+		"capacity": units.BytesSize(float64(v.Capacity)), "capacityBytes": v.Capacity,
+		"allocated": units.BytesSize(float64(v.Allocated)), "allocatedBytes": v.Allocated,
+		"store": v.Store, "fstype": v.FSType, "datastorePath": v.Source,
 		"access": v.Access, "attachedTo": append([]string{}, v.Users...),
 	}
 	if v.Unavailable != "" {

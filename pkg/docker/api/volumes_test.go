@@ -44,7 +44,7 @@ func TestVolumeRoutes(t *testing.T) {
 		{"POST /volumes/create", `{"Name":"db","DriverOpts":{"Capacity":"2GB"}}`, 409, "other options"},
 		{"POST /volumes/create", `{"Name":"cl","ClusterVolumeSpec":{}}`, 501, "Swarm volumes"},
 		{"PUT /volumes/db?version=1", `{}`, 503, "cluster volumes"},
-		{"POST /vic/volumes/db/grow", `{"Capacity":2147483648}`, 200, `"capacity":2147483648`},
+		{"POST /vic/volumes/db/grow", `{"Capacity":2147483648}`, 200, `"capacityBytes":2147483648`},
 		{"POST /vic/volumes/db/grow", `{"Capacity":1}`, 400, "smaller"},
 		{"POST /vic/volumes/db/grow", `{}`, 400, "want a number of bytes"},
 		{"POST /vic/volumes/db/grow", `[`, 400, "invalid JSON"},

@@ -79,12 +79,12 @@ func planVolumes(r *Request, in planInput) ([]volumePlan, error) {
 	}
 	for _, dst := range slices.Sorted(maps.Keys(r.Config.Volumes)) {
 		_, user := in.UserVolumes[dst]
-		s, err := parseVolumeSpec(dst)
-		if err == nil && (taken[s.Path] || plans[s.Path].Path != "") {
+		at, err := mountPath(dst)
+		if err == nil && (taken[at] || plans[at].Path != "") {
 			continue
 		}
 		add(volumePlan{
-			Mount:   spec.Mount{Type: spec.MountVolume, Path: s.Path},
+			Mount:   spec.Mount{Type: spec.MountVolume, Path: at},
 			Request: spec.VolumeRequest{Driver: h.VolumeDriver, Anonymous: true}, FromImage: !user,
 		}, err)
 	}

@@ -114,6 +114,9 @@ func TestPlanVolumes(t *testing.T) {
 		{request: `{"HostConfig":{"Binds":["a:/x","b:/x/"]}}`, bad: "Duplicate mount point: /x", is: errdefs.IsInvalidArgument},
 		{request: `{"HostConfig":{"Binds":["a:/x"],"Mounts":[{"Type":"volume","Target":"/x"}]}}`, bad: "Duplicate mount point: /x", is: errdefs.IsInvalidArgument},
 		{request: `{"HostConfig":{"Binds":["a:/x"],"Tmpfs":{"/x":""}}}`, bad: "Duplicate mount point: /x", is: errdefs.IsInvalidArgument},
+		// docker's client takes a name of one letter for a drive of Windows.
+		{request: `{"Volumes":{"x:/a":{}}}`, user: "x:/a", bad: "'x:/a' mount path must be absolute", is: errdefs.IsInvalidArgument},
+		{request: `{"Volumes":{"/":{}}}`, bad: "destination can't be '/'", is: errdefs.IsInvalidArgument},
 		{request: `{"HostConfig":{"VolumesFrom":["nope"]}}`, bad: "volumes from nope: No such container: nope", is: errdefs.IsInvalidArgument},
 		{request: `{"HostConfig":{"VolumesFrom":["db:nocopy"]}}`, bad: "invalid mode: nocopy", is: errdefs.IsInvalidArgument},
 		{request: `{"HostConfig":{"VolumesFrom":[""]}}`, bad: "cannot be an empty string", is: errdefs.IsInvalidArgument},
