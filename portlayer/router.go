@@ -27,7 +27,7 @@ const (
 	// pushes is how many guests are told at once.
 	pushes = 16
 	// retryPush is when guests that could not be told are told again, and when
-	// the appliance's network is set up again that could not be.
+	// the appliance's network is looked at again.
 	retryPush = 10 * time.Second
 )
 
@@ -52,6 +52,7 @@ type router struct {
 	mac    string // of the appliance's NIC on the bridge
 	leases *network.Leases
 	setUp  func(network.NAT) error
+	local  func() ([]netip.Addr, error) // the appliance's other addresses
 	names  nameServer
 	dns    func() []string
 	report func([]string) error // of published ports; may be nil
@@ -85,12 +86,13 @@ type guest struct {
 }
 
 func newRouter(cfg Config, leases *network.Leases, dns func() []string, ns nameServer) *router {
-	setUp := cfg.SetUpNetwork
+	mac := cfg.VCH.Networks["bridge"].MAC
+	setUp, local := cfg.SetUpNetwork, func() ([]netip.Addr, error) { return nil, nil }
 	if setUp == nil {
-		setUp = network.Setup
+		setUp, local = network.Setup, func() ([]netip.Addr, error) { return network.LocalAddresses(mac) }
 	}
 	return &router{
-		mac: cfg.VCH.Networks["bridge"].MAC, leases: leases, setUp: setUp, names: ns, dns: dns,
+		mac: mac, leases: leases, setUp: setUp, local: local, names: ns, dns: dns,
 		report: cfg.ReportPorts, log: cfg.Log,
 		claims: map[string][]network.Publication{}, guests: map[string]*guest{},
 		kicked: make(chan struct{}, 1), ups: map[string]bool{},
@@ -158,9 +160,9 @@ func (r *router) Run(ctx context.Context, subscribe func(context.Context) <-chan
 			}
 		case <-r.kicked:
 		case <-retry.C:
-			if r.isApplied() {
-				continue
-			}
+			// Also when all was well: the appliance's addresses may have changed.
+			r.applyOrLog()
+			continue
 		}
 		// What came meanwhile is seen to at once.
 		for more := true; more && ctx.Err() == nil; {
@@ -307,7 +309,11 @@ func (r *router) apply() error {
 	defer r.applying.Unlock()
 	s, views := r.leases.State(), r.views()
 	ports := network.Forwards(views, r.claimed)
-	nat := s.NATFor(r.mac, ports)
+	local, err := r.local()
+	if err != nil {
+		r.log.WithError(err).Warn("containers may not reach published ports by the VCH's addresses")
+	}
+	nat := s.NATFor(r.mac, local, ports)
 	if r.nat == nil || !reflect.DeepEqual(*r.nat, nat) {
 		r.nat = nil
 		if err := r.setUp(nat); err != nil {
@@ -323,12 +329,6 @@ func (r *router) apply() error {
 	}
 	r.reportPorts(network.PortList(ports))
 	return nil
-}
-
-func (r *router) isApplied() bool {
-	r.applying.Lock()
-	defer r.applying.Unlock()
-	return r.nat != nil
 }
 
 func (r *router) applyOrLog() {

@@ -3,6 +3,8 @@ package network
 import (
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -16,4 +18,30 @@ func interfaceByMAC(all []net.Interface, mac string) (net.Interface, error) {
 		}
 	}
 	return net.Interface{}, fmt.Errorf("no network interface with MAC address %q: %w", mac, errdefs.ErrNotFound)
+}
+
+// LocalAddresses are the IPv4 addresses of this machine but those of the NIC on
+// the bridge, in order.
+func LocalAddresses(bridgeMAC string) ([]netip.Addr, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list network interfaces: %w", err)
+	}
+	var out []netip.Addr
+	for _, i := range all {
+		if strings.EqualFold(i.HardwareAddr.String(), bridgeMAC) {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			return nil, fmt.Errorf("addresses of %s: %w", i.Name, err)
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+				out = append(out, p.Addr())
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out, nil
 }

@@ -43,11 +43,7 @@ func Setup(n NAT) error {
 			return fmt.Errorf("set net.ipv4.%s: %w", name, err)
 		}
 	}
-	local, err := localAddresses()
-	if err != nil {
-		return err
-	}
-	return replace(nic.Name, Rules(n, local))
+	return replace(nic.Name, Rules(n))
 }
 
 // addresses adds and removes the NIC's IPv4 addresses.
@@ -82,28 +78,20 @@ func addresses(nic net.Interface, want []Segment) error {
 	return nil
 }
 
-// localAddresses are all of the appliance's own.
-func localAddresses() ([]netip.Addr, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
-	}
-	var out []netip.Addr
-	for _, a := range all {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
-			out = append(out, p.Addr())
-		}
-	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return out, nil
-}
-
 // replace makes our table hold these rules, in one transaction.
 func replace(bridgeNIC string, rules []Rule) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
+	fillTable(c, bridgeNIC, rules)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("replace the table %s: %w", tableName, err)
+	}
+	return nil
+}
+
+func fillTable(c *nftables.Conn, bridgeNIC string, rules []Rule) {
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
 	// Adding it first makes deleting it always succeed.
 	c.AddTable(table)
@@ -116,10 +104,6 @@ func replace(bridgeNIC string, rules []Rule) error {
 	for _, r := range rules {
 		c.AddRule(&nftables.Rule{Table: table, Chain: byName[r.chain], Exprs: compile(r, bridgeNIC)})
 	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("replace the table %s: %w", tableName, err)
-	}
-	return nil
 }
 
 func nftChain(t *nftables.Table, ch chain) *nftables.Chain {

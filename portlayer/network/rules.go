@@ -13,6 +13,9 @@ import (
 type NAT struct {
 	// MAC of the appliance's NIC on the bridge.
 	MAC string
+	// Local are the appliance's addresses on its other networks: a container that
+	// speaks to one of them reaches published ports like anybody outside.
+	Local []netip.Addr
 	// Networks are all bridge networks.
 	Networks []Segment
 	// Ports are what is published for running containers.
@@ -34,8 +37,8 @@ type Forward struct {
 
 // NATFor gives the place of the appliance on all networks, with the ports that
 // are published now.
-func (s State) NATFor(mac string, ports []Forward) NAT {
-	n := NAT{MAC: mac, Ports: slices.Clone(ports)}
+func (s State) NATFor(mac string, local []netip.Addr, ports []Forward) NAT {
+	n := NAT{MAC: mac, Local: local, Ports: slices.Clone(ports)}
 	for _, net := range s.Networks() {
 		sc := s.Scopes[net.Name]
 		n.Networks = append(n.Networks, Segment{netip.PrefixFrom(sc.Gateway, sc.Subnet.Bits()), net.Internal})
@@ -97,16 +100,15 @@ type Rule struct {
 	chainTo  string         // of jump
 }
 
-// Rules are the whole table. local are the appliance's addresses: a container
-// that speaks to one of them reaches published ports like anybody outside.
+// Rules are the whole table.
 //
 // A packet that no rule of a chain decides on passes; what comes from or goes to
 // the bridge is always decided.
-func Rules(n NAT, local []netip.Addr) []Rule {
+func Rules(n NAT) []Rule {
 	var out []Rule
 	if len(n.Ports) > 0 {
 		out = append(out, Rule{chain: chainDNAT, in: outside, do: jump, chainTo: chainPorts})
-		for _, a := range local {
+		for _, a := range own(n) {
 			if a.Is4() && !a.IsLoopback() {
 				out = append(out, Rule{chain: chainDNAT, in: onBridge, dst: netip.PrefixFrom(a, 32), do: jump, chainTo: chainPorts})
 			}
@@ -129,6 +131,15 @@ func Rules(n NAT, local []netip.Addr) []Rule {
 	}
 	out = append(out, forwards(n)...)
 	return append(out, inputs(n)...)
+}
+
+// own are all addresses of the appliance, also those on the bridge.
+func own(n NAT) []netip.Addr {
+	out := slices.Clone(n.Local)
+	for _, s := range n.Networks {
+		out = append(out, s.Gateway.Addr())
+	}
+	return out
 }
 
 func forwards(n NAT) []Rule {
