@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -57,6 +58,9 @@ func TestDatastoreUsedByAll(t *testing.T) {
 					disk.Backing = &types.VirtualDiskFlatVer2BackingInfo{ThinProvisioned: types.NewBool(true), DiskMode: "persistent"}
 					work(vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{
 						&types.VirtualDeviceConfigSpec{Operation: "add", FileOperation: "create", Device: disk}}}))
+					if _, err := methods.RefreshStorageInfo(r.ctx, r.c.Client, &types.RefreshStorageInfo{This: vm.Reference()}); err != nil {
+						t.Error(err)
+					}
 					work(vm.Destroy(r.ctx))
 				}
 			})
