@@ -306,7 +306,7 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 	case g.off && !g.played[id]:
 		g.played[id] = true
 		must(g.f.t, os.WriteFile(filepath.Join(g.f.ds, "VCH001", consoleLog), []byte(strings.Repeat("x\r\n", 30)+"\x1b[1mno scratch disk\r\n"), 0o600))
-		ctx.Update(vm, []types.PropertyChange{{Name: "runtime.powerState", Val: types.VirtualMachinePowerStatePoweredOff}})
+		ctx.Map.AtomicUpdate(ctx, vm, []types.PropertyChange{{Name: "runtime.powerState", Val: types.VirtualMachinePowerStatePoweredOff}})
 	case !g.played[id]:
 		g.played[id] = true
 		key, err := guestinfo.GenerateSealKey()
@@ -319,7 +319,7 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 			g.stuck()
 			return
 		}
-		ctx.Update(vm, []types.PropertyChange{
+		ctx.Map.AtomicUpdate(ctx, vm, []types.PropertyChange{
 			{Name: "guest.net", Val: []types.GuestNicInfo{
 				{MacAddress: macs[1], IpAddress: []string{"172.16.0.1"}},
 				{MacAddress: macs[0], IpAddress: []string{"fe80::1", "127.118.0.10"}},

@@ -137,6 +137,11 @@ func (l *Lab) firstVCenter(c *simulator.Context, m *simulator.Model) error {
 		return err
 	}
 	dvs := c.Map.Get(ref.(types.ManagedObjectReference)).(*simulator.DistributedVirtualSwitch)
+	// The simulator adds the group of uplinks in a task that nobody waits for,
+	// and on our context: locks would not part it from our next task.
+	for _, t := range c.Map.AllReference("Task") {
+		t.(*simulator.Task).Wait()
+	}
 	var spec []types.DVPortgroupConfigSpec
 	for _, n := range l.cfg.Networks {
 		spec = append(spec, types.DVPortgroupConfigSpec{Name: n, NumPorts: 128, AutoExpand: &on,

@@ -82,7 +82,7 @@ func (l *Lab) holdDatastores(c *simulator.Context) (free func()) {
 	slices.SortFunc(all, func(a, b mo.Reference) int { return cmp.Compare(a.Reference().Value, b.Reference().Value) })
 	var held []func()
 	for _, ds := range all {
-		held = append(held, c.Map.AcquireLock(c, ds.Reference()))
+		held = append(held, c.Map.AcquireLock(c, ds))
 	}
 	return func() {
 		for _, unlock := range held {

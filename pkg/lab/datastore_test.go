@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -19,77 +20,51 @@ func TestDatastoreUsedByAll(t *testing.T) {
 		b, err := ds.Browser(r.ctx)
 		r.must(err)
 		own := r.l.context(nil).Map.Get(ds.Reference()).(*simulator.Datastore)
-		done := make(chan struct{})
-		var measuring, users sync.WaitGroup
-		measuring.Go(func() {
+		// work measures the datastore while a task runs.
+		work := func(task *object.Task, err error) *types.TaskInfo {
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
 			c := r.l.context(nil)
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
+			for range 10 {
 				locked(c, own, func() { own.Summary.FreeSpace++ }) // so that there is something to correct
 				r.l.measure(c, own)
 			}
-		})
-		use := func(work func(i int) (*object.Task, error)) {
-			users.Go(func() {
-				for i := range 5 {
-					task, err := work(i)
-					if err == nil {
-						err = task.Wait(r.ctx)
-					}
-					if err != nil {
-						t.Error(err)
-						return
-					}
+			info, err := task.WaitForResult(r.ctx)
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			return info
+		}
+		var wg sync.WaitGroup
+		for n := range 2 {
+			wg.Go(func() {
+				for range 10 {
+					work(b.SearchDatastore(r.ctx, "[mydatastore]", &types.HostDatastoreBrowserSearchSpec{MatchPattern: []string{"*"}}))
 				}
 			})
-		}
-		for n := range 2 {
-			use(func(int) (*object.Task, error) {
-				return b.SearchDatastore(r.ctx, "[mydatastore]", &types.HostDatastoreBrowserSearchSpec{MatchPattern: []string{"*"}})
-			})
-			name := fmt.Sprintf("vm%d", n)
-			spec := r.containerSpec(name)
-			users.Go(func() {
+			spec := r.containerSpec(fmt.Sprintf("vm%d", n))
+			wg.Go(func() {
 				for range 3 {
-					task, err := r.vms.CreateVM(r.ctx, spec, r.pool, nil)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					info, err := task.WaitForResult(r.ctx)
-					if err != nil {
-						t.Error(err)
+					info := work(r.vms.CreateVM(r.ctx, spec, r.pool, nil))
+					if info == nil {
 						return
 					}
 					vm := object.NewVirtualMachine(r.c.Client, info.Result.(types.ManagedObjectReference))
-					for _, work := range []func() (*object.Task, error){
-						func() (*object.Task, error) {
-							disk := &types.VirtualDisk{CapacityInKB: 1 << 20}
-							disk.Key, disk.ControllerKey, disk.UnitNumber = -9, 1000, types.NewInt32(5)
-							disk.Backing = &types.VirtualDiskFlatVer2BackingInfo{ThinProvisioned: types.NewBool(true), DiskMode: "persistent"}
-							return vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{
-								&types.VirtualDeviceConfigSpec{Operation: "add", FileOperation: "create", Device: disk}}})
-						},
-						func() (*object.Task, error) { return vm.Destroy(r.ctx) },
-					} {
-						task, err := work()
-						if err == nil {
-							err = task.Wait(r.ctx)
-						}
-						if err != nil {
-							t.Error(err)
-							return
-						}
+					disk := &types.VirtualDisk{CapacityInKB: 1 << 20}
+					disk.Key, disk.ControllerKey, disk.UnitNumber = -9, 1000, types.NewInt32(5)
+					disk.Backing = &types.VirtualDiskFlatVer2BackingInfo{ThinProvisioned: types.NewBool(true), DiskMode: "persistent"}
+					work(vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{
+						&types.VirtualDeviceConfigSpec{Operation: "add", FileOperation: "create", Device: disk}}}))
+					if _, err := methods.RefreshStorageInfo(r.ctx, r.c.Client, &types.RefreshStorageInfo{This: vm.Reference()}); err != nil {
+						t.Error(err)
 					}
+					work(vm.Destroy(r.ctx))
 				}
 			})
 		}
-		users.Wait()
-		close(done)
-		measuring.Wait()
+		wg.Wait()
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 	"github.com/vmware/govmomi/vim25/xml"
@@ -50,6 +51,18 @@ func TestEveryCallWithNothing(t *testing.T) {
 			t.Fatal("the lab hangs")
 		}
 	})
+}
+
+// TestLicenseForNobody: the license must be known for the simulator to look
+// further, so that TestEveryCallWithNothing comes there by chance only.
+func TestLicenseForNobody(t *testing.T) {
+	r := newRig(t, Config{Mode: ModeVCenter})
+	lm := r.c.ServiceContent.LicenseManager
+	_, err := methods.AddLicense(r.ctx, r.c.Client, &types.AddLicense{This: *lm, LicenseKey: "A"})
+	r.must(err)
+	_, err = methods.UpdateAssignedLicense(r.ctx, r.c.Client, &types.UpdateAssignedLicense{
+		This: types.ManagedObjectReference{Type: "LicenseAssignmentManager", Value: "LicenseAssignmentManager"}, Entity: "nobody", LicenseKey: "A"})
+	faultIs[*types.NotSupported](t, err)
 }
 
 // callsOf lists the SOAP methods of an object by name, but for those that end

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 	"github.com/vmware/govmomi/vim25/xml"
 )
@@ -142,7 +144,7 @@ func (s *saver) write(dirty, gone map[types.ManagedObjectReference]bool, all boo
 		// Lists of folders and pools are changed without notice. Those of VMs
 		// need no save: load makes them of what the VMs say.
 		for _, obj := range c.Map.AllReference("") {
-			if ref := obj.Reference(); kept(ref) && ref.Type != "VirtualMachine" {
+			if ref := selfOf(obj); kept(ref) && ref.Type != "VirtualMachine" {
 				dirty[ref] = true
 			}
 		}
@@ -175,6 +177,15 @@ func (s *saver) write(dirty, gone map[types.ManagedObjectReference]bool, all boo
 		}
 	}
 	return s.commit()
+}
+
+// selfOf is an object's reference, without its lock: to ask some kinds for it
+// copies all their properties, which may be changing.
+func selfOf(obj mo.Reference) types.ManagedObjectReference {
+	if self := reflect.ValueOf(obj).Elem().FieldByName("Self"); self.IsValid() {
+		return self.Interface().(types.ManagedObjectReference)
+	}
+	return obj.Reference()
 }
 
 func (s *saver) writeObject(ctx context.Context, pc *property.Collector, ref types.ManagedObjectReference) error {

@@ -35,6 +35,10 @@ func (l *Lab) refuse(method *simulator.Method) types.BaseMethodFault {
 				return &types.InvalidName{}
 			}
 		}
+	case *types.UpdateAssignedLicense:
+		// For an entity that it does not know the simulator answers nothing at
+		// all. A lab has the license that it has.
+		return &types.NotSupported{}
 	case *types.UpdateConfig:
 		if len(b.Name) > 80 {
 			return &types.InvalidName{Name: b.Name}

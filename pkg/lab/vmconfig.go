@@ -196,3 +196,9 @@ func (v *vmObj) RelocateVMTask(ctx *simulator.Context, req *types.RelocateVM_Tas
 	}
 	return v.VirtualMachine.RelocateVMTask(ctx, req)
 }
+
+// RefreshStorageInfo looks for the VM's files.
+func (v *vmObj) RefreshStorageInfo(ctx *simulator.Context, req *types.RefreshStorageInfo) soap.HasFault {
+	defer v.l.holdDatastores(ctx)()
+	return v.VirtualMachine.RefreshStorageInfo(ctx, req)
+}

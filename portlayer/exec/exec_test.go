@@ -23,8 +23,12 @@ import (
 func both(t *testing.T, f func(t *testing.T, l *lab)) {
 	t.Helper()
 	t.Run("esx", func(t *testing.T) { f(t, newLab(t, simulator.ESX())) })
-	t.Run("lab-esxi", func(t *testing.T) { f(t, newOwnLab(t, viclab.ModeESXi)) })
-	t.Run("lab-vcenter", func(t *testing.T) { f(t, newOwnLab(t, viclab.ModeVCenter)) })
+	for _, mode := range []viclab.Mode{viclab.ModeESXi, viclab.ModeVCenter} {
+		t.Run("lab-"+string(mode), func(t *testing.T) {
+			t.Parallel() // plain simulators can't: their constructors write to package variables
+			f(t, newOwnLab(t, mode))
+		})
+	}
 }
 
 func TestLife(t *testing.T) {

@@ -3,6 +3,7 @@ package collector
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
@@ -26,6 +27,8 @@ type Collector struct {
 
 	mu    sync.Mutex // guards all below
 	asked map[types.ManagedObjectReference][]string
+	waits int  // calls that wait now
+	ended bool // destroyed: nobody may wait any more
 }
 
 // Install makes every later session's collectors Collectors.
@@ -100,6 +103,10 @@ func withSigns(set []types.PropertySpec) []types.PropertySpec {
 
 // WaitForUpdatesEx waits as the simulator's does.
 func (c *Collector) WaitForUpdatesEx(ctx *simulator.Context, req *types.WaitForUpdatesEx) soap.HasFault {
+	if !c.enter() {
+		return &methods.WaitForUpdatesExBody{Fault_: simulator.Fault("", new(types.RequestCanceled))}
+	}
+	defer c.leave()
 	res := c.PropertyCollector.WaitForUpdatesEx(ctx, req)
 	if body, ok := res.(*methods.WaitForUpdatesExBody); ok && body.Res != nil && body.Res.Returnval != nil {
 		c.restore(ctx, body.Res.Returnval)
@@ -109,11 +116,51 @@ func (c *Collector) WaitForUpdatesEx(ctx *simulator.Context, req *types.WaitForU
 
 // WaitForUpdates likewise.
 func (c *Collector) WaitForUpdates(ctx *simulator.Context, req *types.WaitForUpdates) soap.HasFault {
+	if !c.enter() {
+		return &methods.WaitForUpdatesBody{Fault_: simulator.Fault("", new(types.RequestCanceled))}
+	}
+	defer c.leave()
 	res := c.PropertyCollector.WaitForUpdates(ctx, req)
 	if body, ok := res.(*methods.WaitForUpdatesBody); ok && body.Res != nil {
 		c.restore(ctx, &body.Res.Returnval)
 	}
 	return res
+}
+
+func (c *Collector) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.waits++
+	}
+	return !c.ended
+}
+
+func (c *Collector) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waits--
+}
+
+// DestroyPropertyCollector ends who waits first. The simulator cancels the wait
+// that it knows of, and not one which is about to begin: that would last as long
+// as its client wanted, and a server's end waits for it.
+func (c *Collector) DestroyPropertyCollector(ctx *simulator.Context, req *types.DestroyPropertyCollector) soap.HasFault {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for c.end() > 0 {
+		c.CancelWaitForUpdates(&types.CancelWaitForUpdates{This: req.This})
+		<-again.C
+	}
+	return c.PropertyCollector.DestroyPropertyCollector(ctx, req)
+}
+
+// end refuses waits from now on and tells how many there are still.
+func (c *Collector) end() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	return c.waits
 }
 
 // restore puts whole infos where a filter found signs.

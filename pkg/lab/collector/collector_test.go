@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/object"
@@ -163,6 +164,27 @@ func TestFiltersForgotten(t *testing.T) {
 	}
 	if len(c.asked) != 1 {
 		t.Errorf("%d filters noted, want the last", len(c.asked))
+	}
+}
+
+// TestDestroyEndsWaits: also one that begins at that moment.
+func TestDestroyEndsWaits(t *testing.T) {
+	ctx := &simulator.Context{Map: simulator.NewRegistry()}
+	ctx.Session = &simulator.Session{Registry: simulator.NewRegistry(), Map: ctx.Map}
+	var wg sync.WaitGroup
+	for range 500 {
+		c := &Collector{}
+		c.Self.Type = "PropertyCollector"
+		ref := ctx.Session.Put(c).Reference()
+		wg.Go(func() { c.WaitForUpdatesEx(ctx, &types.WaitForUpdatesEx{This: ref, Version: "-"}) })
+		wg.Go(func() { c.DestroyPropertyCollector(ctx, &types.DestroyPropertyCollector{This: ref}) })
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("a wait goes on")
 	}
 }
 

@@ -7,6 +7,8 @@
 // detector sees it, and a client can get a state of one moment with the result
 // of another.
 //
+// It also ends every wait of a collector that is destroyed.
+//
 // What it must not do: show clients anything but what the simulator would.
 //
 // Start reading at Collector.
