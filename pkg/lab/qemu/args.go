@@ -18,6 +18,16 @@ type Accel struct {
 	TBSizeMB int
 }
 
+// Bounds of codeBuffer, in MiB.
+const minCodeBuffer, maxCodeBuffer = 128, 512
+
+// codeBuffer is how much translated code a VM of memoryMB may have, in MiB.
+// When the buffer is full all of it is thrown away and made again, which is most
+// of what a busy guest then does. Only what is used takes memory.
+func codeBuffer(memoryMB int64) int {
+	return int(min(max(memoryMB/2, minCodeBuffer), maxCodeBuffer))
+}
+
 // Paths are the places of one VM that are not part of its hardware.
 type Paths struct {
 	Run string // sockets; the VM's own folder

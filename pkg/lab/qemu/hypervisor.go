@@ -39,7 +39,8 @@ type Config struct {
 	// ProbeISO is a bootable image whose guest opens vic.rpci; the
 	// bootstrap.iso will do. Without one nothing is proven and TCG is used.
 	ProbeISO string
-	// TBSizeMB is TCG's code buffer for each VM; default 64.
+	// TBSizeMB is TCG's code buffer for each VM; 0: by the VM's memory, see
+	// codeBuffer.
 	TBSizeMB int
 	// Network receives the NICs; nil leaves them without a link.
 	Network Network
@@ -83,9 +84,6 @@ func New(cfg Config) (*Hypervisor, error) {
 	case "", "tcg", "kvm":
 	default:
 		return nil, fmt.Errorf("qemu: accelerator %q: only tcg and kvm: %w", cfg.Accel, errdefs.ErrInvalidArgument)
-	}
-	if cfg.TBSizeMB <= 0 {
-		cfg.TBSizeMB = 64
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext

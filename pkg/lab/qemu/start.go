@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,7 +71,7 @@ func (h *Hypervisor) launch(ctx context.Context, m machine.Machine, p Paths, g m
 	// QEMU has them open when it greets, and needs no name then.
 	defer dropRedo()
 
-	cmd, err := h.spawn(m, p, Accel{Name: accel, TBSizeMB: h.cfg.TBSizeMB})
+	cmd, err := h.spawn(m, p, Accel{Name: accel, TBSizeMB: cmp.Or(h.cfg.TBSizeMB, codeBuffer(m.MemoryMB))})
 	if err != nil {
 		return nil, err
 	}
