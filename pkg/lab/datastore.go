@@ -146,6 +146,7 @@ func (l *Lab) housekeeping(ctx context.Context) error {
 			l.files.flushAll(l, c)
 			return nil
 		case <-vmxTick.C:
+			l.lookForLost(c)
 			l.files.flushAll(l, c)
 		case <-slow.C:
 			l.purge(c)

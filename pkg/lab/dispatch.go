@@ -21,7 +21,7 @@ const ownGUID = "lab"
 // called. The registry keeps the plain objects, which the simulator's own code
 // type-asserts in many places.
 func (l *Lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
-	if f := l.refuse(method); f != nil && ctx.Session != nil {
+	if f := l.refuse(ctx, method); f != nil && ctx.Session != nil {
 		return nil, f
 	}
 	obj := ctx.Map.Get(method.This)

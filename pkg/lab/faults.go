@@ -16,6 +16,7 @@ type faults struct {
 	slow         time.Duration
 	slowTask     string
 	disconnected bool
+	lost         map[string]bool // datastores; replaced, never changed in place
 }
 
 // SlowTasks makes every task whose name begins with prefix ("" for all, like

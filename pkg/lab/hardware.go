@@ -148,6 +148,9 @@ func (l *Lab) onDatastore(c *simulator.Context, dc *simulator.Datacenter, name s
 	if !ok {
 		return nil, "", &types.InvalidDatastorePath{InvalidDatastore: types.InvalidDatastore{Name: p.Datastore}, DatastorePath: name}
 	}
+	if fault := l.inaccessible(ds); fault != nil {
+		return nil, "", fault
+	}
 	clean := filepath.Clean("/" + p.Path)
 	if strings.ContainsRune(p.Path, 0) || strings.Contains("/"+p.Path+"/", "/../") {
 		return nil, "", &types.InvalidDatastorePath{DatastorePath: name}

@@ -40,6 +40,7 @@ type hotplug struct {
 	o    *simulator.VirtualMachine
 	r    *run
 	back []func() error // undoes what was done, in reverse order
+	gone []string       // MAC addresses of the cards that were removed
 }
 
 // apply does the changes: the simulator's VM follows later.
@@ -103,6 +104,9 @@ func (h *hotplug) change(hp machine.HotPlug, p *plan, s *types.VirtualDeviceConf
 			return fault
 		}
 		h.note(func(m *machine.Machine) { m.NICs = with(m.NICs, n, add, sameNIC) })
+		if !add {
+			h.gone = append(h.gone, n.MAC)
+		}
 	}
 	return nil
 }

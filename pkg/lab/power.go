@@ -141,7 +141,7 @@ func (l *Lab) reap(o *simulator.VirtualMachine, r *run) {
 	l.mu.Lock()
 	delete(l.vms, o.Self)
 	l.mu.Unlock()
-	l.unpublish(r)
+	l.unpublish(l.cardsOf(r))
 	if c.Map.Get(o.Self) != nil {
 		l.setPower(c, o, poweredOff)
 		l.event(c, o, func(e types.VmEvent) types.BaseEvent {

@@ -32,16 +32,15 @@ func (l *Lab) publish(o *simulator.VirtualMachine) {
 	l.cfg.Published(macs, text)
 }
 
-// unpublish is for a VM that is off: what its guest wrote is history.
-func (l *Lab) unpublish(r *run) {
-	if l.cfg.Published == nil {
+// unpublish is for cards that are gone, such as those of a VM that is off: what its
+// guest wrote is history.
+func (l *Lab) unpublish(macs []string) {
+	if l.cfg.Published == nil || len(macs) == 0 {
 		return
 	}
 	l.ports.Lock()
 	defer l.ports.Unlock()
-	if macs := l.cardsOf(r); len(macs) > 0 {
-		l.cfg.Published(macs, "")
-	}
+	l.cfg.Published(macs, "")
 }
 
 func (l *Lab) cardsOf(r *run) []string {

@@ -7,7 +7,7 @@ import (
 
 // refuse is for calls that the simulator would trip over, or answer as if
 // something had happened. Nil lets the call pass.
-func (l *Lab) refuse(method *simulator.Method) types.BaseMethodFault {
+func (l *Lab) refuse(c *simulator.Context, method *simulator.Method) types.BaseMethodFault {
 	if l.faults.refuses(method.Name) {
 		return &types.HostNotConnected{}
 	}
@@ -21,6 +21,10 @@ func (l *Lab) refuse(method *simulator.Method) types.BaseMethodFault {
 		return &types.InvalidName{Name: name} // an entity without a name makes every look-up panic
 	}
 	switch b := method.Body.(type) {
+	case *types.SearchDatastore_Task:
+		return l.lostPath(c, b.DatastorePath)
+	case *types.SearchDatastoreSubFolders_Task:
+		return l.lostPath(c, b.DatastorePath)
 	case *types.CreateTask:
 		// The simulator's task manager waits for itself here, and with it every
 		// task from then on.

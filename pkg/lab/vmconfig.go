@@ -51,8 +51,9 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 	if fault != nil {
 		return fault
 	}
+	var h *hotplug
 	if r := l.running(o.Self); r != nil {
-		h := &hotplug{l: l, c: c, o: o, r: r}
+		h = &hotplug{l: l, c: c, o: o, r: r}
 		if fault := h.apply(p); fault != nil {
 			undo()
 			return fault
@@ -74,7 +75,12 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 	spec.DeviceChange, spec.ExtraConfig = p.changes, plain
 	in := l.context(c.Session)
 	reconfig := func() soap.HasFault { return o.ReconfigVMTask(in, &types.ReconfigVM_Task{This: o.Self, Spec: spec}) }
-	if _, fault := l.inner(in, o, reconfig); fault != nil {
+	// The simulator trips over a file that vanishes while it lists the VM's
+	// folder, as a .vmx in the making does.
+	l.files.wmu.Lock()
+	_, fault = l.inner(in, o, reconfig)
+	l.files.wmu.Unlock()
+	if fault != nil {
 		undo()
 		return fault
 	}
@@ -84,7 +90,10 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 			l.log.WithError(err).WithField("vm", o.Self.Value).Warn("deleting a removed disk")
 		}
 	}
-	l.publish(o)
+	if h != nil {
+		l.unpublish(h.gone)
+		l.publish(o)
+	}
 	return l.files.flush(l, c, o)
 }
 

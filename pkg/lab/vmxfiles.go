@@ -58,6 +58,7 @@ func (f *vmxFiles) flush(l *Lab, c *simulator.Context, o *simulator.VirtualMachi
 	}
 	file, fault := l.file(c, m.Parent, m.Config.Files.VmPathName)
 	if fault != nil {
+		f.dirty(o.Self)
 		return fault
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -84,7 +85,11 @@ func (f *vmxFiles) flushAll(l *Lab, c *simulator.Context) {
 			f.forget(ref)
 			continue
 		}
-		if fault := f.flush(l, c, o); fault != nil {
+		fault := f.flush(l, c, o)
+		if _, lost := fault.(*types.InaccessibleDatastore); lost {
+			continue // it is written when the datastore is back
+		}
+		if fault != nil {
 			l.log.WithField("vm", ref.Value).Warnf("writing the .vmx: %s", faultText(fault))
 		}
 	}

@@ -198,6 +198,10 @@ func (c *Controller) started(pid int, at time.Time) {
 	defer c.mu.Unlock()
 	before := c.phase
 	if c.move(evStarted) != nil || !active(c.phase) {
+		// Too late, or too early: of a VM that somebody else has turned on a
+		// moment ago. Then guestinfo says it too, but not yet in what may have
+		// been read of the VM before this.
+		c.gen++
 		return
 	}
 	if at.IsZero() {

@@ -30,7 +30,7 @@ func Root(t Terminal) *cobra.Command {
 	}
 	root.SetOut(t.Out)
 	root.SetErr(t.Err)
-	root.AddCommand(upCommand(t), downCommand(t), statusCommand(t), envCommand(t), govcCommand(t), imagesCommand(t))
+	root.AddCommand(upCommand(t), downCommand(t), statusCommand(t), envCommand(t), govcCommand(t), imagesCommand(t), datastoreCommand(t))
 	return root
 }
 

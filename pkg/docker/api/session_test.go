@@ -36,7 +36,9 @@ func (h *harness) dockerRun(c container.Config, stdin io.Reader) (stdout, stderr
 		if stdin != nil {
 			_, _ = io.Copy(a.Conn, stdin)
 		}
-		_ = a.CloseWrite()
+		if !c.Tty { // a terminal stays; its end is the client's leave
+			_ = a.CloseWrite()
+		}
 	}()
 	var out, errOut bytes.Buffer
 	if c.Tty {

@@ -89,7 +89,8 @@ type tracked struct {
 	giveUp chan struct{}
 	// attempts counts restarts in a row; it sets the delay.
 	attempts int
-	// lastExit is when the last exit that was handled happened.
+	// lastExit is when the last exit that was handled happened. An exit with
+	// another time is one that the port layer knows and handle does not yet.
 	lastExit time.Time
 	removing bool
 	// dropping is closed when what goes with a removed container is gone too.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,10 +103,10 @@ func FuzzListFilters(f *testing.F) {
 // later is the harness's clock, some time on.
 type later struct {
 	engine.Clock
-	by time.Duration
+	by atomic.Int64 // a time.Duration; the engine reads it at any time
 }
 
-func (l *later) Now() time.Time { return l.Clock.Now().Add(l.by) }
+func (l *later) Now() time.Time { return l.Clock.Now().Add(time.Duration(l.by.Load())) }
 
 // shown is what a list says of the containers, each made anew or kept. made
 // counts what was made anew.
@@ -151,8 +152,8 @@ func TestListKeepsNothingStale(t *testing.T) {
 		{"the other", func() error { return nil }, "b", "other, busybox, created, Created"},
 		{"renamed", func() error { return h.e.Rename(h.ctx, id, "two") }, "a", "two, busybox, created, Created"},
 		{"started", func() error { return h.e.Start(h.ctx, id) }, "a", "two, busybox, running, Up Less than a second"},
-		{"a moment later", func() error { clock.by = 5*time.Second + time.Second/2; return nil }, "a", "two, busybox, running, Up 5 seconds"},
-		{"later", func() error { clock.by = 5*time.Minute + time.Second/2; return nil }, "a", "two, busybox, running, Up 5 minutes"},
+		{"a moment later", func() error { clock.by.Store(int64(5*time.Second + time.Second/2)); return nil }, "a", "two, busybox, running, Up 5 seconds"},
+		{"later", func() error { clock.by.Store(int64(5*time.Minute + time.Second/2)); return nil }, "a", "two, busybox, running, Up 5 minutes"},
 		{"name moved", func() error { return h.images.Tag(h.ctx, "web:1", "busybox:latest") }, "a", "two, " + busybox.ID + ", running, Up 5 minutes"},
 		{"name moved, the other", func() error { return nil }, "b", "other, " + busybox.ID + ", created, Created"},
 		{"name moved back", func() error { return h.images.Tag(h.ctx, busybox.ID, "busybox:latest") }, "a", "two, busybox, running, Up 5 minutes"},

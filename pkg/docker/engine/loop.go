@@ -13,6 +13,7 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 	log := e.log.WithField(spec.FieldContainer, ev.ID)
 	switch ev.Kind {
 	case spec.EventCreated:
+		e.found(ev.View)
 		e.recordEvent(ev.View, "create", ev.Time, nil)
 	case spec.EventStarted:
 		e.mu.Lock()
@@ -70,20 +71,18 @@ func (e *Engine) resync(ctx context.Context, first bool) {
 	for _, v := range views {
 		id := v.Container.ID
 		alive[id] = true
-		if v.Status.Phase != spec.PhaseExited && v.Status.Phase != spec.PhaseCreated {
-			continue
-		}
-		if first && v.Container.Created.Before(e.born) {
-			e.boot(ctx, v)
-			continue
-		}
+		ended := v.Status.Phase == spec.PhaseExited || v.Status.Phase == spec.PhaseCreated
+		old := v.Container.Created.Before(e.born)
 		e.mu.Lock()
-		last := e.born
-		if t := e.tracked[id]; t != nil && !t.lastExit.IsZero() {
-			last = t.lastExit
-		}
+		t := e.tracked[id]
+		fresh := t == nil || !v.Status.Exit.Stopped.Equal(t.lastExit)
 		e.mu.Unlock()
-		if v.Status.Phase == spec.PhaseExited && v.Status.Exit.Stopped.After(last) {
+		switch {
+		case first && ended && old:
+			e.boot(ctx, v)
+		case t == nil && (first || old):
+			e.found(v) // it was there before us, or was registered just now
+		case v.Status.Phase == spec.PhaseExited && fresh:
 			e.exited(ctx, v, v.Status.Exit.Stopped, false)
 		}
 	}
@@ -97,6 +96,18 @@ func (e *Engine) resync(ctx context.Context, first bool) {
 	e.mu.Unlock()
 	for _, id := range gone {
 		e.forget(spec.View{Container: spec.Container{ID: id}})
+	}
+}
+
+// found takes note of a container that is new to the engine. If it has exited,
+// that was before, and nobody restarts it.
+func (e *Engine) found(v spec.View) {
+	id := v.Container.ID
+	e.mu.Lock()
+	e.track(id).lastExit = v.Status.Exit.Stopped
+	e.mu.Unlock()
+	if v.Status.Phase == spec.PhaseExited {
+		e.answerExit(id, v.Status.Exit, false)
 	}
 }
 

@@ -135,8 +135,12 @@ func TestAttachLogs(t *testing.T) {
 	h := start(t, nil)
 	id := h.run("", `"Cmd":["trap"]`)
 	h.until("ready", func() bool { return strings.Contains(h.logs(id, engine.LogsOptions{Stdout: true, Tail: -1}), "ready") })
+	seen := h.collect(engine.Filters{"event": {"attach"}})
 	var out safeBuffer
 	done := h.attach(id, engine.AttachOptions{Stdout: true, Stream: true, Logs: true}, engine.Streams{Stdout: &out})
+	// What is put out while the kept output is sent may come twice; the event
+	// tells that it was sent.
+	h.until("attach event", func() bool { return len(seen()) == 1 })
 	if err := h.e.Stop(h.ctx, id, engine.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}

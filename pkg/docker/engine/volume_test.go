@@ -136,8 +136,10 @@ func TestNoVolumes(t *testing.T) {
 
 func TestContainerVolumes(t *testing.T) {
 	h := startVolumes(t, "default")
-	seen := h.collect(engine.Filters{"type": {"volume"}, "volume": {"db"}})
-	id := h.create("one", `{"Image":"busybox","Cmd":["cat"],"OpenStdin":true,"Volumes":{"/anon":{}},"HostConfig":{"Binds":["db:/db:rw"],
+	// Filters match beginnings, and anonymous volumes have names in hexadecimal:
+	// no such name begins like this one.
+	seen := h.collect(engine.Filters{"type": {"volume"}, "volume": {"shop"}})
+	id := h.create("one", `{"Image":"busybox","Cmd":["cat"],"OpenStdin":true,"Volumes":{"/anon":{}},"HostConfig":{"Binds":["shop:/db:rw"],
 		"Mounts":[{"Type":"volume","Source":"conf","Target":"/conf","ReadOnly":true,"VolumeOptions":{"Subpath":"a","NoCopy":true,"DriverConfig":{"Name":"vsphere","Options":{"VolumeStore":"default"}},"Labels":{"k":"v"}}}]}}`)
 	c := h.inspect(id)
 	if len(c.Container.Mounts) != 3 || len(c.Volumes) != 3 || c.Container.Mounts[1].SubPath != "a" || !c.Container.Mounts[1].NoCopy || c.Volumes[2].Mode != "rw" {
@@ -151,7 +153,7 @@ func TestContainerVolumes(t *testing.T) {
 	if m := h.inspect(two).Container.Mounts; len(m) != 3 || m[0].Name != anonymous || !m[2].ReadOnly {
 		t.Errorf("volumes from: %+v", m)
 	}
-	for _, by := range []string{"db", "/db"} {
+	for _, by := range []string{"shop", "/db"} {
 		l, err := h.e.List(engine.ListOptions{All: true, Filters: engine.Filters{"volume": {by}}})
 		if err != nil || len(l) != 2 {
 			t.Errorf("ps by volume %s: %d, %v", by, len(l), err)
@@ -167,11 +169,11 @@ func TestContainerVolumes(t *testing.T) {
 	if err := h.e.Remove(h.ctx, id, engine.RemoveOptions{Volumes: true}); err != nil {
 		t.Fatal(err)
 	}
-	h.want(nil, slices.Sorted(slices.Values([]string{anonymous, "conf", "db"}))...) // two has it
+	h.want(nil, slices.Sorted(slices.Values([]string{anonymous, "conf", "shop"}))...) // two has it
 	if err := h.e.Remove(h.ctx, two, engine.RemoveOptions{Volumes: true}); err != nil {
 		t.Fatal(err)
 	}
-	h.want(nil, "conf", "db")
+	h.want(nil, "conf", "shop")
 	want := []string{"create", "mount", "unmount"}
 	h.until(fmt.Sprint("events ", want), func() bool { return slices.Equal(seen(), want) })
 }

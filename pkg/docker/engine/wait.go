@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/vic-engine/vic/pkg/spec"
 )
@@ -36,7 +37,10 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition WaitCondition) 
 	}
 	id := v.Container.ID
 	w := e.register(id, condition)
-	// Subscribed; now read the state again.
+	// Registered: what is handled from here on answers w. Now look at what was
+	// handled before, and only then at the state: the port layer may know of an
+	// exit on which the restart policy has not decided yet.
+	lastExit, restarting := e.handled(id)
 	v, err = e.pl.Container(id)
 	if err != nil {
 		if e.unregister(id, w) {
@@ -44,11 +48,8 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition WaitCondition) 
 		}
 		return w.answer, nil
 	}
-	e.mu.Lock()
-	t := e.tracked[id]
-	restarting := t != nil && t.restarting
-	e.mu.Unlock()
-	if condition == WaitNotRunning && !isRunning(v) && v.Status.Phase != spec.PhaseStarting && !restarting && e.unregister(id, w) {
+	over := !isRunning(v) && v.Status.Phase != spec.PhaseStarting && !restarting && v.Status.Exit.Stopped.Equal(lastExit)
+	if condition == WaitNotRunning && over && e.unregister(id, w) {
 		w.answer <- WaitResult{Exit: v.Status.Exit}
 	}
 	out := make(chan WaitResult, 1)
@@ -65,6 +66,17 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition WaitCondition) 
 		}
 	}()
 	return out, nil
+}
+
+// handled tells the last exit that was handled, and whether it is followed by
+// a restart that is still to come.
+func (e *Engine) handled(id string) (lastExit time.Time, restarting bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t := e.tracked[id]; t != nil {
+		return t.lastExit, t.restarting
+	}
+	return time.Time{}, false
 }
 
 func (e *Engine) register(id string, c WaitCondition) *waiter {
