@@ -25,10 +25,6 @@ func (l *Lab) refuse(c *simulator.Context, method *simulator.Method) types.BaseM
 		return l.lostPath(c, b.DatastorePath)
 	case *types.SearchDatastoreSubFolders_Task:
 		return l.lostPath(c, b.DatastorePath)
-	case *types.UpdateAssignedLicense:
-		if b.Entity == "" { // the simulator would not answer at all
-			return &types.InvalidArgument{InvalidProperty: "entity"}
-		}
 	case *types.CreateTask:
 		// The simulator's task manager waits for itself here, and with it every
 		// task from then on.
