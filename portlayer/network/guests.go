@@ -191,8 +191,8 @@ func namesOn(network string, views []*spec.View, byName map[string]Name) []Name 
 				continue
 			}
 			n := Name{Owner: c.ID, Names: []string{c.Name, short(c.ID)}, Addrs: []netip.Addr{a}, PTR: c.Name + "." + network}
-			for _, alias := range e.Aliases {
-				if !slices.Contains(n.Names, alias) {
+			for _, alias := range append(slices.Clone(e.Aliases), c.Hostname) {
+				if alias != "" && !slices.Contains(n.Names, alias) {
 					n.Names = append(n.Names, alias)
 				}
 			}

@@ -21,7 +21,7 @@ func view(id, name, mac string, phase spec.Phase, eps ...spec.Endpoint) *spec.Vi
 func village(t *testing.T) (State, []*spec.View) {
 	s, _ := make1(t, bridge(t, Config{}), spec.Network{Name: "app"})
 	s, _ = make1(t, s, spec.Network{Name: "db", Internal: true, Subnet: "10.9.0.0/24"})
-	return s, []*spec.View{
+	views := []*spec.View{
 		view("1111111111111", "web", "m1", spec.PhaseRunning,
 			spec.Endpoint{Network: "app", IP: "172.17.0.2/16", Gateway: "172.17.0.1", Aliases: []string{"www"}, Links: []string{"sql:store"}, Ports: []string{"80:8080/tcp"}},
 			spec.Endpoint{Network: "db", IP: "10.9.0.2/24", Links: []string{"sql:store"}}),
@@ -29,6 +29,8 @@ func village(t *testing.T) (State, []*spec.View) {
 		view("3333333333333", "plain", "m3", spec.PhaseRunning, spec.Endpoint{Network: "bridge", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}),
 		view("4444444444444", "off", "m4", spec.PhaseExited, spec.Endpoint{Network: "app", IP: "172.17.0.9/16", Gateway: "172.17.0.1", Ports: []string{"81:81"}}),
 	}
+	views[0].Container.Hostname = "host1"
+	return s, views
 }
 
 func TestPeers(t *testing.T) {
@@ -75,7 +77,7 @@ func TestZones(t *testing.T) {
 	slices.SortFunc(got, func(x, y Zone) int { return x.Gateway.Compare(y.Gateway) })
 	want := []Zone{
 		{Network: "db", Gateway: a("10.9.0.1"), Subnet: netip.MustParsePrefix("10.9.0.0/24"), Internal: true, Names: []Name{
-			{Owner: "1111111111111", Names: []string{"web", "111111111111"}, Addrs: []netip.Addr{a("10.9.0.2")}, PTR: "web.db"},
+			{Owner: "1111111111111", Names: []string{"web", "111111111111", "host1"}, Addrs: []netip.Addr{a("10.9.0.2")}, PTR: "web.db"},
 			{Owner: "2222222222222", Names: []string{"sql", "222222222222"}, Addrs: []netip.Addr{a("10.9.0.3")}, PTR: "sql.db"},
 			{For: "1111111111111", Names: []string{"store"}, Addrs: []netip.Addr{a("10.9.0.3")}},
 		}},
@@ -83,7 +85,7 @@ func TestZones(t *testing.T) {
 			{Owner: "3333333333333", Addrs: []netip.Addr{a("172.16.0.2")}},
 		}},
 		{Network: "app", Gateway: a("172.17.0.1"), Subnet: netip.MustParsePrefix("172.17.0.0/16"), Names: []Name{
-			{Owner: "1111111111111", Names: []string{"web", "111111111111", "www"}, Addrs: []netip.Addr{a("172.17.0.2")}, PTR: "web.app"},
+			{Owner: "1111111111111", Names: []string{"web", "111111111111", "www", "host1"}, Addrs: []netip.Addr{a("172.17.0.2")}, PTR: "web.app"},
 		}},
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); d != "" {
