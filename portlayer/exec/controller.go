@@ -207,7 +207,12 @@ func (c *Controller) started(pid int, at time.Time) {
 	if at.IsZero() {
 		at = c.m.cfg.Now().UTC()
 	}
-	c.run.on = true
+	if !c.run.on {
+		// The call that turned it on may not have come back yet: what was read
+		// of the VM before it is old from now on.
+		c.run.on = true
+		c.gen++
+	}
 	c.status.Pid = pid
 	if c.run.isStarted() {
 		return

@@ -51,3 +51,30 @@ func TestStartedWhileTheVMIsRead(t *testing.T) {
 		t.Errorf("events %v, phase %s, pid %d", got, c.phase, c.status.Pid)
 	}
 }
+
+// The guest says that its process runs before the call that turned the VM on is
+// back: a VM that was read in between, still off, does not end the run.
+func TestOffReadBeforeStarted(t *testing.T) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	m := &Manager{byID: map[string]*Controller{}, cfg: Config{Log: logrus.NewEntry(log), Publish: func(spec.Event) {}}}
+	m.cfg.defaults()
+	c := newController(m, container(1), spec.PhaseCreated)
+	c.vm = types.ManagedObjectReference{Type: "VirtualMachine", Value: "vm-1"}
+	if err := m.add(c); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.begin(nil); err != nil {
+		t.Fatal(err)
+	}
+	c.touch()
+	seen := m.generations()
+	off := vsphere.VM{Ref: c.vm, Power: types.VirtualMachinePowerStatePoweredOff, Config: map[string]string{}}
+	m.OnStarted(c.id, 7)
+	if err := c.observe(off, seen[c.id]); !errors.Is(err, errOld) {
+		t.Errorf("what was read before is believed: %v", err)
+	}
+	if c.phase != spec.PhaseRunning {
+		t.Errorf("phase %s", c.phase)
+	}
+}
