@@ -10,6 +10,7 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vic-engine/vic/pkg/lab/collector"
 	"github.com/vic-engine/vic/pkg/lab/store"
 )
 
@@ -72,7 +73,7 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 		return fault
 	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
-	spec.DeviceChange, spec.ExtraConfig = withEvent(p.changes), plain
+	spec.DeviceChange, spec.ExtraConfig = collector.ForEvent(p.changes), plain
 	in := l.context(c.Session)
 	reconfig := func() soap.HasFault { return o.ReconfigVMTask(in, &types.ReconfigVM_Task{This: o.Self, Spec: spec}) }
 	// The simulator trips over a file that vanishes while it lists the VM's

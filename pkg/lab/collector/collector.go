@@ -31,11 +31,15 @@ type Collector struct {
 	ended bool // destroyed: nobody may wait any more
 }
 
-// Install makes every later session's collectors Collectors.
+// Install makes every later session's collectors Collectors, and guards
+// reconfigurations where the registry has no Handler yet.
 func Install(m *simulator.Registry) {
 	c := &Collector{}
 	c.Self = m.Get(vim25.ServiceInstance).(*simulator.ServiceInstance).Content.PropertyCollector
 	m.Put(c)
+	if m.Handler == nil {
+		m.Handler = Guard
+	}
 }
 
 // CreatePropertyCollector makes another Collector.

@@ -7,7 +7,8 @@
 // detector sees it, and a client can get a state of one moment with the result
 // of another.
 //
-// It also ends every wait of a collector that is destroyed.
+// It also ends every wait of a collector that is destroyed, and keeps the
+// devices of a reconfiguration apart from those of its event.
 //
 // What it must not do: show clients anything but what the simulator would.
 //

@@ -1,8 +1,10 @@
-package lab
+package collector
 
 import (
 	"bytes"
 
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 	"github.com/vmware/govmomi/vim25/xml"
 )
@@ -22,8 +24,16 @@ func (s *VirtualDeviceConfigSpec) GetVirtualDeviceConfigSpec() *types.VirtualDev
 	return s.live
 }
 
-// withEvent gives each change its copy for the event.
-func withEvent(changes []types.BaseVirtualDeviceConfigSpec) []types.BaseVirtualDeviceConfigSpec {
+// Guard is a Registry.Handler that does so for every reconfiguration.
+func Guard(_ *simulator.Context, m *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	if r, ok := m.Body.(*types.ReconfigVM_Task); ok {
+		r.Spec.DeviceChange = ForEvent(r.Spec.DeviceChange)
+	}
+	return nil, nil
+}
+
+// ForEvent gives each change its copy for the event.
+func ForEvent(changes []types.BaseVirtualDeviceConfigSpec) []types.BaseVirtualDeviceConfigSpec {
 	out := make([]types.BaseVirtualDeviceConfigSpec, 0, len(changes))
 	for _, ch := range changes {
 		live := ch.GetVirtualDeviceConfigSpec()

@@ -1,4 +1,4 @@
-package lab
+package collector
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func TestChangesForEvents(t *testing.T) {
 		},
 	}}
 	in := &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: disk}
-	out := withEvent([]types.BaseVirtualDeviceConfigSpec{in})
+	out := ForEvent([]types.BaseVirtualDeviceConfigSpec{in})
 	if out[0].GetVirtualDeviceConfigSpec() != in {
 		t.Fatal("the simulator gets another change")
 	}
