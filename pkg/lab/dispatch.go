@@ -7,6 +7,8 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vic-engine/vic/pkg/lab/collector"
 )
 
 var vimService = vim25.ServiceInstance
@@ -36,6 +38,11 @@ func (l *Lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Ref
 		return nil, nil // the simulator refuses, or answers what needs no session
 	}
 	w := l.wrap(obj)
+	if _, ok := method.Body.(*types.CreateResourcePool); ok {
+		if p, ok := obj.(*simulator.ResourcePool); ok {
+			w = &collector.Pool{ResourcePool: p}
+		}
+	}
 	if w == nil {
 		return nil, nil
 	}

@@ -31,12 +31,14 @@ type Collector struct {
 	ended bool // destroyed: nobody may wait any more
 }
 
-// Install makes every later session's collectors Collectors, and guards
-// reconfigurations where the registry has no Handler yet.
+// Install makes every later session's collectors Collectors, gives the resource
+// pools summaries of their own, and guards reconfigurations and new pools where
+// the registry has no Handler yet.
 func Install(m *simulator.Registry) {
 	c := &Collector{}
 	c.Self = m.Get(vim25.ServiceInstance).(*simulator.ServiceInstance).Content.PropertyCollector
 	m.Put(c)
+	poolsOff(m)
 	if m.Handler == nil {
 		m.Handler = Guard
 	}

@@ -8,7 +8,8 @@
 // of another.
 //
 // It also ends every wait of a collector that is destroyed, and keeps the
-// devices of a reconfiguration apart from those of its event.
+// devices of a reconfiguration apart from those of its event, and the summary of a
+// resource pool apart from that of every other pool of the process.
 //
 // What it must not do: show clients anything but what the simulator would.
 //

@@ -24,10 +24,19 @@ func (s *VirtualDeviceConfigSpec) GetVirtualDeviceConfigSpec() *types.VirtualDev
 	return s.live
 }
 
-// Guard is a Registry.Handler that does so for every reconfiguration.
-func Guard(_ *simulator.Context, m *simulator.Method) (mo.Reference, types.BaseMethodFault) {
-	if r, ok := m.Body.(*types.ReconfigVM_Task); ok {
+// Guard is a Registry.Handler that does so for every reconfiguration, and has new
+// resource pools made by Pool.
+func Guard(ctx *simulator.Context, m *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	switch r := m.Body.(type) {
+	case *types.ReconfigVM_Task:
 		r.Spec.DeviceChange = ForEvent(r.Spec.DeviceChange)
+	case *types.CreateResourcePool:
+		if p, ok := ctx.Map.Get(m.This).(*simulator.ResourcePool); ok && ctx.Session != nil {
+			// The session would find the plain pool first; with a server's id it
+			// finds none.
+			m.This.ServerGUID = "guard"
+			return &Pool{ResourcePool: p}, nil
+		}
 	}
 	return nil, nil
 }
