@@ -58,6 +58,7 @@ func TestPublished(t *testing.T) {
 	shown, _ := other.HostAddress(a)
 	go echo(g.listen(18090))
 	go echo(g.listen(18091))
+	go echo(g.listen(2376))
 	g.echoUDP(18090)
 
 	at := netip.AddrPortFrom(shown, 18090).String()
@@ -118,7 +119,9 @@ func TestPublished(t *testing.T) {
 	if c, err = net.Dial("tcp", netip.AddrPortFrom(shown, 2376).String()); err != nil {
 		t.Fatalf("the VCH's own port: %v", err)
 	}
-	c.Close()
+	if got, err := ask(c.(*net.TCPConn), []byte("c")); err != nil || string(got) != "got c" {
+		t.Fatalf("the VCH's own port: %q %v", got, err)
+	}
 
 	// With its NIC all of a guest's ports go.
 	n.Publish(mac1, []Port{{"tcp", 18091}})
