@@ -176,7 +176,11 @@ func (c *Controller) snapshot() (*spec.View, bool) {
 
 // publish is called with mu held, so that events are in the order of changes.
 func (c *Controller) publish(kind spec.EventKind, external bool) {
-	c.m.cfg.Publish(spec.Event{Kind: kind, ID: c.id, Time: c.m.cfg.Now().UTC(), View: c.view(), External: external})
+	c.m.cfg.Publish(c.event(kind, external))
+}
+
+func (c *Controller) event(kind spec.EventKind, external bool) spec.Event {
+	return spec.Event{Kind: kind, ID: c.id, Time: c.m.cfg.Now().UTC(), View: c.view(), External: external}
 }
 
 // move changes the phase by the table. Called with mu held.
@@ -335,12 +339,11 @@ func (c *Controller) vanish() {
 		return
 	}
 	c.finish(before, true)
-	c.mu.Unlock()
-	c.m.forget(c)
 }
 
 // finish publishes the end of a container that is gone, which was in a phase
-// before. Called with mu held.
+// before. Whoever hears of it finds that it is not listed any more and that its
+// addresses are free. Called with mu held, which it gives up.
 func (c *Controller) finish(before spec.Phase, external bool) {
 	if c.interrupt != nil {
 		c.interrupt(errGone)
@@ -350,7 +353,10 @@ func (c *Controller) finish(before spec.Phase, external bool) {
 		c.phase = spec.PhaseExited
 		c.end(nil)
 	}
-	c.publish(spec.EventRemoved, external)
+	ev := c.event(spec.EventRemoved, external)
 	c.phase = phaseGone
+	c.mu.Unlock()
+	c.m.forget(c)
+	c.m.cfg.Publish(ev)
 	close(c.gone)
 }

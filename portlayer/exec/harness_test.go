@@ -138,6 +138,18 @@ type engine struct {
 	stop   func()
 }
 
+// holds tells whether a container has addresses.
+func holds(leases *network.Leases, id string) bool {
+	for _, sc := range leases.State().Scopes {
+		for _, owner := range sc.Leases {
+			if owner == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // boot starts an engine and waits until it knows all containers.
 func (l *lab) boot(change ...func(*Config)) *engine {
 	l.t.Helper()
@@ -168,7 +180,13 @@ func (l *lab) boot(change ...func(*Config)) *engine {
 		Line:   func() (string, error) { return "tcp://10.118.0.10:8080", nil },
 		Images: l.images, Lines: l.guests, Leases: network.NewLeases(state),
 		BootTimeout: 30 * time.Second, EndTimeout: time.Second,
-		Publish: bus.Publish, Log: logrus.NewEntry(log),
+		Log: logrus.NewEntry(log),
+	}
+	cfg.Publish = func(ev spec.Event) {
+		if ev.Kind == spec.EventRemoved && holds(cfg.Leases, ev.ID) {
+			l.t.Errorf("container %s is said to be removed, and has addresses still", ev.ID)
+		}
+		bus.Publish(ev)
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -46,8 +46,6 @@ func (m *Manager) Remove(ctx context.Context, id string, force bool) error {
 	c.mu.Lock()
 	_ = c.move(evRemoved) // from removing this always goes
 	c.finish(before, false)
-	c.mu.Unlock()
-	m.forget(c)
 	return nil
 }
 
