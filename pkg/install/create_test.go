@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,12 +200,30 @@ func TestCreateUndoes(t *testing.T) {
 	}
 }
 
+// outOfTime has its deadline when a test says so.
+type outOfTime struct {
+	context.Context
+	over chan struct{}
+}
+
+func (c outOfTime) Done() <-chan struct{} { return c.over }
+
+func (c outOfTime) Err() error {
+	select {
+	case <-c.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 func TestCreateKeepsForALook(t *testing.T) {
 	f := newFixture(t, true)
-	f.guest.silent = true
+	late := outOfTime{Context: context.Background(), over: make(chan struct{})}
+	f.guest.silent, f.guest.hang = true, sync.OnceFunc(func() { close(late.over) })
 	o := f.create()
-	o.Timeout, o.Debug = time.Second, KeepOnTimeout
-	err := Create(context.Background(), o, f.env())
+	o.Debug = KeepOnTimeout
+	err := Create(late, o, f.env())
 	if err == nil || !strings.Contains(err.Error(), "the appliance is kept") || !strings.Contains(err.Error(), "did not come up in time") {
 		t.Fatalf("error %v", err)
 	}
