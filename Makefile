@@ -10,7 +10,7 @@ GOBUILD := go build -trimpath -ldflags '$(LDFLAGS)'
 SOURCES := go.mod go.sum $(shell find cmd pkg portlayer tether isos -type f ! -name '*_test.go' ! -path '*/testdata/*')
 # The race detector needs cgo; CI asks for it. Tests with VMs go without: what they
 # test are the programs as built, and emulated VMs want the processor.
-RACE := $(if $(CI),CGO_ENABLED=1 go test -race,go test)
+RACE = $(if $(CI),CGO_ENABLED=1 go test -race -modfile "$$(.ci/race)",go test)
 PKGS := ./cmd/... ./pkg/... ./portlayer/... ./tether/... ./isos/...
 # The packages with tests that boot VMs.
 VMPKGS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build (vm|e2e)' --include='*_test.go' isos pkg portlayer tether))))
@@ -45,6 +45,7 @@ lab: build isos ## start the lab and print how to use it
 	bin/vic-lab up
 
 test: deps build isos ## every test: pure, simulator, real VMs, docker client
+	$(if $(CI),.ci/race >/dev/null)
 	$(RACE) -timeout 10m $(PKGS)
 	go test -tags vm,e2e -p 1 -timeout 30m $(VMPKGS)
 
