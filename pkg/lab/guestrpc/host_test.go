@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -192,7 +193,10 @@ func TestToolbox(t *testing.T) {
 	}
 }
 
-func TestToolsTimeout(t *testing.T) {
+// The clock stands still while anybody works, so that nothing else is late.
+func TestToolsTimeout(t *testing.T) { synctest.Test(t, testToolsTimeout) }
+
+func testToolsTimeout(t *testing.T) {
 	g := newGuest()
 	h := New(Config{Guest: g, Log: quiet(), PingEvery: 5 * time.Millisecond, PingTimeout: 5 * time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
