@@ -322,10 +322,19 @@ func TestPullStopsWithItsClient(t *testing.T) {
 func TestStopGoesOn(t *testing.T) {
 	h := serve(t, false)
 	id := h.run("", "deaf")
-	ctx, cancel := context.WithTimeout(h.ctx, 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(h.ctx)
 	defer cancel()
-	one := 1
-	if err := h.c.ContainerStop(ctx, id, container.StopOptions{Timeout: &one}); err == nil {
+	stopped := make(chan error, 1)
+	go func() {
+		two := 2
+		stopped <- h.c.ContainerStop(ctx, id, container.StopOptions{Timeout: &two})
+	}()
+	h.until("the signal is there", func() bool {
+		_, text := h.do("GET", "/containers/"+id+"/logs?stdout=1", "")
+		return strings.Contains(text, "deaf to SIGTERM")
+	})
+	cancel()
+	if err := <-stopped; err == nil {
 		t.Fatal("stop returned before its timeout")
 	}
 	h.until("stopped", func() bool {

@@ -47,11 +47,23 @@ func Standard() map[string]Program {
 		"env":    func(p *Proc) int { fmt.Fprintln(p.Stdout, strings.Join(p.Process.Env, "\n")); return 0 },
 		"sleep":  sleep,
 		"trap":   trap,
-		"deaf":   func(p *Proc) int { <-p.Killed; return 137 },
+		"deaf":   deaf,
 		"size":   size,
 		"lines":  lines,
 		"sh":     shell,
 		"noexec": nil,
+	}
+}
+
+// deaf says which signals it does not listen to, until it is killed.
+func deaf(p *Proc) int {
+	for {
+		select {
+		case s := <-p.Signals:
+			fmt.Fprintln(p.Stdout, "deaf to", s)
+		case <-p.Killed:
+			return 137
+		}
 	}
 }
 
