@@ -140,12 +140,12 @@ func (t *tether) run() {
 			if err != nil {
 				return
 			}
-			conn, err := tetherproto.ServeConn(t.ctx, link, tetherproto.ServerConfig{HostKey: host, Authorized: authorized, Log: t.log}, t)
-			if err == nil {
-				t.mu.Lock()
-				t.conn = conn
-				t.mu.Unlock()
-			}
+			_, _ = tetherproto.ServeConn(t.ctx, link, tetherproto.ServerConfig{HostKey: host, Authorized: authorized, Log: t.log,
+				Connected: func(c *tetherproto.ServerConn) {
+					t.mu.Lock()
+					defer t.mu.Unlock()
+					t.conn = c
+				}}, t)
 		}
 	})
 	t.process()

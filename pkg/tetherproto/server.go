@@ -58,6 +58,9 @@ type ServerConfig struct {
 	HostKey    ssh.Signer
 	Authorized ssh.PublicKey // the engine's key; no other gets in
 	Log        *logrus.Entry
+	// Connected is called after the handshake, before anything that the engine
+	// asks for is done; may be nil.
+	Connected func(*ServerConn)
 }
 
 // ServerConn is one engine's connection.
@@ -91,6 +94,9 @@ func ServeConn(ctx context.Context, conn net.Conn, cfg ServerConfig, h Handler) 
 		return nil, fmt.Errorf("ssh handshake with the engine: %w", err)
 	}
 	s := &ServerConn{conn: ssc, h: h, log: cfg.Log, done: make(chan struct{})}
+	if cfg.Connected != nil {
+		cfg.Connected(s)
+	}
 	go func() {
 		defer close(s.done)
 		defer stop()

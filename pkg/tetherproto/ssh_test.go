@@ -160,6 +160,51 @@ func pair(t *testing.T, l *line, f *fake, report func(Report)) (*Client, *Server
 	return c, sc
 }
 
+// Who keeps a list of engines has this one in it before it asks for anything.
+func TestConnectedComesFirst(t *testing.T) {
+	l := newLine(t, fault{})
+	f := &fake{ended: make(chan struct{})}
+	host, engine := newSigner(t), newSigner(t)
+	l.connect()
+	guest, link := l.accept(), <-l.got
+	connected, noted := make(chan struct{}), make(chan struct{})
+	served := make(chan *ServerConn, 1)
+	go func() {
+		sc, err := ServeConn(l.ctx, guest, ServerConfig{HostKey: host, Authorized: engine.PublicKey(), Log: quiet(), Connected: func(*ServerConn) {
+			close(connected)
+			<-noted
+			f.note("connected")
+		}}, f)
+		if err != nil {
+			t.Error(err)
+		}
+		served <- sc
+	}()
+	c, err := NewClient(l.ctx, link, ClientConfig{Signer: engine, HostKey: host.PublicKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-connected
+	released := make(chan error, 1)
+	go func() { _, err := c.Release(l.ctx); released <- err }()
+	select {
+	case err := <-released:
+		t.Errorf("served too early: %v", err)
+	case <-time.After(50 * time.Millisecond): // it would be served by now
+	}
+	close(noted)
+	if err := <-released; err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(f.calls, ","); got != "connected,release" {
+		t.Errorf("calls: %s", got)
+	}
+	_ = c.Close()
+	if sc := <-served; sc != nil {
+		<-sc.Done()
+	}
+}
+
 func TestOperations(t *testing.T) {
 	l := newLine(t, fault{drop: 0.005, corrupt: 0.005})
 	f := &fake{ended: make(chan struct{})}

@@ -47,7 +47,11 @@ func (m *Manager) Attach(ctx context.Context, id string, s spec.Streams) error {
 		return err
 	}
 	defer c.use()()
-	return line.Attach(ctx, s)
+	err = line.Attach(ctx, s)
+	if errdefs.IsUnavailable(err) && ended(ctx, r, lineTimeout) {
+		return nil // the VM was turned off under its line
+	}
+	return err
 }
 
 // enter notes a client; early when there is no process yet to join.

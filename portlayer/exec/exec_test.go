@@ -472,6 +472,45 @@ func TestAttachBeforeStart(t *testing.T) {
 	}
 }
 
+// A VM that is turned off takes its line along: for who is attached that is the
+// end of the process, and no error.
+func TestAttachEndsWithTheVM(t *testing.T) {
+	l := newLab(t, simulator.ESX())
+	e := l.boot()
+	c := container(1)
+	c.Process.Attach = true
+	v, err := e.Create(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := make(chan struct{})
+	l.guests.run(c.ID, func(g *line) {
+		g.up()
+		<-g.released
+		<-g.joined
+		g.start()
+		<-off
+	})
+	parked, over := make(chan struct{}), make(chan error, 1)
+	go func() {
+		over <- e.Attach(context.Background(), c.ID, spec.Streams{Joined: func() { close(parked) }})
+	}()
+	wait(t, parked)
+	if err := e.Start(t.Context(), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	defer close(off)
+	if err := l.admin.PowerOff(t.Context(), l.vm(v)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, over); err != nil {
+		t.Errorf("attach: %v", err)
+	}
+	if st := must(e.Wait(t.Context(), c.ID, false)); st.Code != 137 {
+		t.Errorf("exit: %+v", st)
+	}
+}
+
 func TestExec(t *testing.T) {
 	l := newLab(t, simulator.ESX())
 	e := l.boot()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
@@ -492,7 +493,7 @@ func (l *line) Attach(ctx context.Context, s spec.Streams) error {
 	case <-l.ended:
 		return nil
 	case <-l.over:
-		return nil
+		return fmt.Errorf("the line was lost: %w", errdefs.ErrUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -69,23 +69,30 @@ func (m *Manager) serveEngine(ctx context.Context, link *tetherproto.Link) error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	late := time.AfterFunc(handshakeTimeout, cancel)
-	sc, err := tetherproto.ServeConn(ctx, link, tetherproto.ServerConfig{HostKey: m.cfg.HostKey, Authorized: m.key, Log: m.log}, handler{m})
-	if !late.Stop() && err == nil {
-		err = context.DeadlineExceeded
-	}
-	if err != nil {
-		return err
-	}
-	m.log.Info("engine connected")
-	c := &connection{sc: sc, knows: make(chan struct{})}
-	m.mu.Lock()
-	m.conns[c] = true
-	m.mu.Unlock()
+	c := &connection{knows: make(chan struct{})}
 	defer func() {
 		m.mu.Lock()
 		delete(m.conns, c)
 		m.mu.Unlock()
 	}()
+	sc, err := tetherproto.ServeConn(ctx, link, tetherproto.ServerConfig{
+		HostKey: m.cfg.HostKey, Authorized: m.key, Log: m.log,
+		// An end that the engine's first request brings about waits for it too.
+		Connected: func(sc *tetherproto.ServerConn) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			c.sc = sc
+			m.conns[c] = true
+		},
+	}, handler{m})
+	if !late.Stop() && err == nil {
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		close(c.knows)
+		return err
+	}
+	m.log.Info("engine connected")
 	m.reportTo(ctx, c)
 	<-sc.Done()
 	return nil
