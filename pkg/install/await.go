@@ -104,6 +104,9 @@ func (a *applier) watch(ctx context.Context, done func(applianceState) bool) err
 			bad = err
 			return true
 		}
+		if state != a.state {
+			a.log.Debug(state)
+		}
 		a.state = state
 		switch {
 		case done(state):

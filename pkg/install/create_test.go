@@ -175,10 +175,10 @@ func TestCreateUndoes(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				f.guest.mu.Lock()
-				f.guest.hang = cancel
 				c.breakIt(f, &o)
 				f.guest.mu.Unlock()
-				err := Create(ctx, o, f.env())
+				// A guest that is stuck is given up when its state is seen.
+				err := Create(ctx, o, f.envUntil(c.want, cancel))
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("error %v, want it to say %q", err, c.want)
 				}
@@ -220,10 +220,10 @@ func (c outOfTime) Err() error {
 func TestCreateKeepsForALook(t *testing.T) {
 	f := newFixture(t, true)
 	late := outOfTime{Context: context.Background(), over: make(chan struct{})}
-	f.guest.silent, f.guest.hang = true, sync.OnceFunc(func() { close(late.over) })
+	f.guest.silent = true
 	o := f.create()
 	o.Debug = KeepOnTimeout
-	err := Create(late, o, f.env())
+	err := Create(late, o, f.envUntil("power on, tools not running", sync.OnceFunc(func() { close(late.over) })))
 	if err == nil || !strings.Contains(err.Error(), "the appliance is kept") || !strings.Contains(err.Error(), "did not come up in time") {
 		t.Fatalf("error %v", err)
 	}

@@ -129,6 +129,28 @@ func (f *fixture) env() Env {
 	return Env{Log: logrus.NewEntry(l), Out: &f.out, Dir: f.work, Now: time.Now, Dial: f.guest.dial, Version: "1.2.3"}
 }
 
+// envUntil calls then when a line of the log, or of what --debug adds to it, has text.
+func (f *fixture) envUntil(text string, then func()) Env {
+	env := f.env()
+	env.Log.Logger.SetLevel(logrus.DebugLevel)
+	env.Log.Logger.AddHook(onLine{text, then})
+	return env
+}
+
+type onLine struct {
+	text string
+	then func()
+}
+
+func (onLine) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (o onLine) Fire(e *logrus.Entry) error {
+	if strings.Contains(e.Message, o.text) {
+		o.then()
+	}
+	return nil
+}
+
 func (f *fixture) target() Target {
 	return Target{Host: f.srv.URL.Host, User: "root", Password: testPassword, PasswordSet: true, Thumbprint: f.thumbprint()}
 }
@@ -231,7 +253,6 @@ type fakeGuest struct {
 	secrets spec.VCH // as unsealed
 	// what goes wrong
 	silent, noIP, off, wrongCert bool
-	hang                         func() // called a moment after the guest got stuck
 	engine                       string
 	failsLeft                    int // see supervise
 	turned                       time.Time
@@ -301,7 +322,6 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 	switch {
 	case g.silent && !g.played[id]:
 		g.played[id] = true
-		g.stuck()
 	case g.silent:
 	case g.off && !g.played[id]:
 		g.played[id] = true
@@ -316,7 +336,6 @@ func (g *fakeGuest) play(ctx *simulator.Context, vm *simulator.VirtualMachine, k
 		g.keys[id] = key
 		g.set(ctx, vm, guestinfo.KeySealKey, key.Public().String())
 		if g.noIP {
-			g.stuck()
 			return
 		}
 		ctx.Map.AtomicUpdate(ctx, vm, []types.PropertyChange{
@@ -382,9 +401,6 @@ func (g *fakeGuest) serve(ctx *simulator.Context, vm *simulator.VirtualMachine, 
 	g.servers = append(g.servers, srv)
 	g.addr = srv.Listener.Addr().String()
 	g.set(ctx, vm, guestinfo.KeyEngineState, g.engine)
-	if g.engine == "STARTING" {
-		g.stuck()
-	}
 }
 
 // supervise plays an engine that ends and is started again: failsLeft times, or
@@ -400,12 +416,6 @@ func (g *fakeGuest) supervise(ctx *simulator.Context, vm *simulator.VirtualMachi
 		g.set(ctx, vm, guestinfo.KeyEngineState, g.engine)
 	default:
 		g.set(ctx, vm, guestinfo.KeyEngineState, "STARTING")
-	}
-}
-
-func (g *fakeGuest) stuck() {
-	if g.hang != nil {
-		time.AfterFunc(200*time.Millisecond, g.hang)
 	}
 }
 
