@@ -310,6 +310,7 @@ func TestBootThatNeverEnds(t *testing.T) {
 		}
 		// The next start is a new chance.
 		l.guests.run(c.ID, nil)
+		e.cfg.BootTimeout = defaultBootTimeout // no start is under way
 		if err := e.Start(t.Context(), c.ID); err != nil {
 			t.Error(err)
 		}
