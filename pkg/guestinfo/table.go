@@ -21,6 +21,7 @@ func Keys() []KeyDoc {
 		{Key: prefixRead + "sessions", Type: "JSON list", VM: KindContainer, Doc: "index of sessions|<id>"},
 		{Key: prefixRead + "mounts", Type: "JSON list", VM: KindContainer, Doc: "index of mounts|<mount>, in order"},
 		{Key: prefixRead + "networks", Type: "JSON list", VM: "both", Doc: "index of networks|<network>, in order (appliance: roles)"},
+		{Key: prefixRead + "containernetworks", Type: "JSON list", VM: KindAppliance, Doc: "index of containernetworks|<network>"},
 		{Key: prefixHidden + "annotations", Type: "JSON list", VM: KindContainer, Doc: "index of annotations|<name>"},
 		{Key: prefixHidden + "annotations|<name>", Type: "text", VM: KindContainer, Doc: "what only the Docker engine understands"},
 	}
@@ -33,6 +34,7 @@ func Keys() []KeyDoc {
 	all = append(all, describe(KindContainer, "networks|<network>/", endpointFields())...)
 	all = append(all, describe(KindAppliance, "", vchFields())...)
 	all = append(all, describe(KindAppliance, "networks|<role>/", vchNetworkFields())...)
+	all = append(all, describe(KindAppliance, "containernetworks|<network>/", containerNetworkFields())...)
 	all = append(all, guestKeys()...)
 	sort.SliceStable(all, func(i, j int) bool {
 		if all[i].VM != all[j].VM {

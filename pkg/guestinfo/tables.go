@@ -95,7 +95,9 @@ func endpointFields() []field[spec.Endpoint] {
 		{name: "static", at: func(n *n) any { return &n.Static }, doc: "the address was asked for"},
 		{name: "links", at: func(n *n) any { return &n.Links }, option: "--link", doc: "other names of other containers, container:alias"},
 		{name: "aliases", at: func(n *n) any { return &n.Aliases }, option: "--network-alias", doc: "names of the container on this network"},
-		{name: "ports", at: func(n *n) any { return &n.Ports }, option: "--publish", doc: "published ports, 8080:80/tcp"},
+		{name: "ports", at: func(n *n) any { return &n.Ports }, option: "--publish", doc: "published ports, 8080:80/tcp; on a container network those of the container, 80/tcp"},
+		{name: "trust", at: func(n *n) any { return (*string)(&n.Trust) }, doc: "container network: what the guest lets through, closed, outbound, peers, published or open"},
+		{name: "peers", at: func(n *n) any { return &n.Peers }, doc: "container network: ranges that trust level peers lets in; unset: the subnet"},
 	}
 }
 
@@ -150,6 +152,18 @@ func vchFields() []field[spec.VCH] {
 type vchNetwork struct {
 	Role string
 	Net  spec.VCHNetwork
+}
+
+func containerNetworkFields() []field[spec.ContainerNetwork] {
+	type n = spec.ContainerNetwork
+	return []field[n]{
+		{name: "name", at: func(n *n) any { return &n.Name }, option: "--container-network", doc: "name of the container network"},
+		{name: "portgroup", at: func(n *n) any { return &n.PortGroup }, option: "--container-network", doc: "vSphere network of the containers' NICs"},
+		{name: "gateway", at: func(n *n) any { return &n.Gateway }, option: "--container-network-gateway", doc: "default route with the subnet's length; unset: DHCP"},
+		{name: "ranges", at: func(n *n) any { return &n.Ranges }, option: "--container-network-ip-range", doc: "what addresses are given from; unset: the subnet"},
+		{name: "dns", at: func(n *n) any { return &n.DNS }, option: "--container-network-dns", doc: "name servers"},
+		{name: "trust", at: func(n *n) any { return (*string)(&n.Trust) }, option: "--container-network-firewall", doc: "trust level of containers there"},
+	}
 }
 
 func vchNetworkFields() []field[vchNetwork] {

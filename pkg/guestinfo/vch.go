@@ -24,6 +24,16 @@ func EncodeVCH(v spec.VCH) (map[string]string, error) {
 		n := vchNetwork{Role: role, Net: v.Networks[role]}
 		encodeFields(e, "networks|"+keys[i]+"/", vchNetworkFields(), &n)
 	}
+
+	names := make([]string, len(v.ContainerNetworks))
+	for i, n := range v.ContainerNetworks {
+		names[i] = n.Name
+	}
+	keys = uniqueKeys(names)
+	e.index(prefixRead, "containernetworks", keys, "--container-network")
+	for i := range v.ContainerNetworks {
+		encodeFields(e, "containernetworks|"+keys[i]+"/", containerNetworkFields(), &v.ContainerNetworks[i])
+	}
 	return e.finish()
 }
 
@@ -35,6 +45,10 @@ func DecodeVCH(get Getter) (spec.VCH, error) {
 		return v, err
 	}
 	if err := decodeFields(get, "", vchFields(), &v); err != nil {
+		return v, err
+	}
+	var err error
+	if v.ContainerNetworks, err = decodeMap(get, "containernetworks", containerNetworkFields()); err != nil {
 		return v, err
 	}
 	nets, err := decodeMap(get, "networks", vchNetworkFields())

@@ -179,7 +179,14 @@ type Endpoint struct {
 	Links []string
 	// Ports are published ports, "[address:]8080:80/tcp" in Docker's form. What
 	// asks for any port ("80/tcp") has one here once the container was made.
+	// On a container network they are what its trust level may let in: "80/tcp".
 	Ports []string
+	// Trust is set on a container network, whose NIC no other endpoint is on, and
+	// what the guest's packet filter there lets through.
+	Trust Trust
+	// Peers are the ranges of addresses ("10.2.1.0/24", "10.2.1.10-10.2.1.99")
+	// that TrustPeers lets in; none: the subnet of the NIC's address.
+	Peers []string
 }
 
 // Peer is another VM that a guest may hear of on its networks.
@@ -189,8 +196,9 @@ type Peer struct {
 }
 
 // NetworkUpdate is everything that may change on the networks of a running
-// guest: the guest makes it so, whatever was before. Nothing needs a new NIC:
-// all bridge networks of a container share the NIC on the bridge port group.
+// guest: the guest makes it so, whatever was before. All bridge networks of a
+// container share the NIC on the bridge port group; that of a container network
+// may be new to the guest, or is about to be unplugged when it is not named.
 type NetworkUpdate struct {
 	Endpoints []Endpoint
 	DNS       DNS

@@ -49,6 +49,11 @@ type Network struct {
 	Created    time.Time
 	Labels     map[string]string
 	Options    map[string]string // as the user gave them
+	// Ranges, DNS and Trust are those of a container network; see
+	// ContainerNetwork. Without Subnet, its addresses come from DHCP.
+	Ranges []string `json:",omitempty"`
+	DNS    []string `json:",omitempty"`
+	Trust  Trust    `json:",omitempty"`
 	// Builtin networks came with the VCH and cannot be removed.
 	Builtin bool
 }

@@ -31,6 +31,8 @@ type VCH struct {
 
 	// Networks by role: "external", "bridge", "client", "management".
 	Networks map[string]VCHNetwork
+	// ContainerNetworks are port groups that containers can be on besides.
+	ContainerNetworks []ContainerNetwork
 	// BridgeRange is the pool of bridge networks, BridgeWidth their prefix length.
 	BridgeRange string
 	BridgeWidth int
