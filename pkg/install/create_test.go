@@ -346,6 +346,7 @@ func TestAllIssuesAtOnce(t *testing.T) {
 		before := f.world()
 		o := f.create()
 		o.BridgeNetwork, o.ExternalNetwork, o.ImageDatastore = "no[t]", "nonet", "nostore"
+		o.ContainerNetworks.Networks = []string{"novmnet:vm"}
 		o.ComputeResource, o.EndpointMB, o.RegistryMirrors = "nocluster", 5, []string{"registry"}
 		err := Create(context.Background(), o, f.env())
 		var inv *InvalidError
@@ -364,6 +365,7 @@ func TestDryRun(t *testing.T) {
 	before := f.world()
 	o := f.create()
 	o.DryRun = true
+	o.ContainerNetworks = ContainerNetworkOptions{Networks: []string{"VM Network:vm"}, Firewalls: []string{"VM Network:peers"}}
 	must(t, Create(context.Background(), o, f.env()))
 	golden(t, "dry-run.txt", f.lines())
 	if d := cmp.Diff(before, f.world()); d != "" {

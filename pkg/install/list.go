@@ -36,11 +36,23 @@ type Summary struct {
 	Folder     string            `json:"folder,omitempty"`
 	ImageStore string            `json:"imageStore,omitempty"`
 	Networks   map[string]string `json:"networks,omitempty"` // port group by role
+	// ContainerNetworks are those of containers besides the bridge.
+	ContainerNetworks []ContainerNetworkInfo `json:"containerNetworks,omitempty"`
 	// VolumeStores are datastore paths by label.
 	VolumeStores map[string]string `json:"volumeStores,omitempty"`
 	Containers   []ContainerInfo   `json:"containers,omitempty"`
 
 	endpoint Endpoint
+}
+
+// ContainerNetworkInfo is spec.ContainerNetwork for programs.
+type ContainerNetworkInfo struct {
+	Name      string     `json:"name"`
+	PortGroup string     `json:"portGroup"`
+	Gateway   string     `json:"gateway,omitempty"`
+	Ranges    []string   `json:"ipRanges,omitempty"`
+	DNS       []string   `json:"dns,omitempty"`
+	Trust     spec.Trust `json:"firewall"`
 }
 
 // ContainerInfo is one containerVM of a VCH.
@@ -108,6 +120,9 @@ func (a Appliance) summary() Summary {
 		}
 		s.Networks[role] = n.PortGroup
 	}
+	for _, n := range a.VCH.ContainerNetworks {
+		s.ContainerNetworks = append(s.ContainerNetworks, ContainerNetworkInfo(n))
+	}
 	if s.Address != "" {
 		s.DockerHost, s.AdminURL = s.endpoint.host(s.Address), s.endpoint.adminURL(s.Address)
 	}
@@ -145,6 +160,9 @@ func (s Summary) Lines() []string {
 		if pg := s.Networks[role]; pg != "" {
 			lines = append(lines, fmt.Sprintf("Network %s: %s", role, pg))
 		}
+	}
+	for _, n := range s.ContainerNetworks {
+		lines = append(lines, "Container network "+containerNetworkLine(spec.ContainerNetwork(n)))
 	}
 	running := 0
 	for _, c := range s.Containers {

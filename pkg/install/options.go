@@ -51,7 +51,9 @@ type CreateOptions struct {
 	ComputeResource string // host, cluster or resource pool; name or path
 	BridgeNetwork   string
 	ExternalNetwork string
-	ImageDatastore  string // datastore[/path]
+	// ContainerNetworks are port groups that containers can be on besides.
+	ContainerNetworks ContainerNetworkOptions
+	ImageDatastore    string // datastore[/path]
 	// VolumeStores are "datastore[/path]:label", see ParseVolumeStore.
 	VolumeStores []string
 
@@ -143,6 +145,8 @@ func (o CreateOptions) checkValues() (files, []Issue) {
 		}
 		labels[v.Label] = text
 	}
+	_, wrong := ParseContainerNetworks(o.ContainerNetworks)
+	is.list = append(is.list, wrong...)
 	is.list = append(is.list, o.TLS.check()...)
 	var f files
 	f.read(o, &is)

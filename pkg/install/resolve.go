@@ -98,6 +98,7 @@ func Resolve(o CreateOptions, s Site, f files, id, version string) (Config, []Fi
 		r.datastore()
 		r.volumeStores()
 		r.networks()
+		r.containerNetworks()
 		r.host()
 		r.firewall()
 		r.license()

@@ -38,6 +38,12 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringVarP(&c.Name, "name", "n", "virtual-container-host", "name of the VCH")
 	f.StringVarP(&c.BridgeNetwork, "bridge-network", "b", "", "port group for containers, used by this VCH alone; on ESXi it is made when it does not exist (default there: the VCH's name)")
 	f.StringVar(&c.ExternalNetwork, "external-network", install.DefaultExternalNetwork, "port group for clients, registries and vSphere")
+	n := &c.ContainerNetworks
+	f.StringArrayVar(&n.Networks, "container-network", nil, "port group[:name] that containers can be on directly, by that name in Docker; may be repeated")
+	f.StringArrayVar(&n.Gateways, "container-network-gateway", nil, "port group:address/length of a container network's router (default: DHCP)")
+	f.StringArrayVar(&n.IPRanges, "container-network-ip-range", nil, "port group:range of addresses for containers, CIDR or first-last (default: the gateway's subnet); may be repeated")
+	f.StringArrayVar(&n.DNS, "container-network-dns", nil, "port group:address of a name server; may be repeated (default: that of DHCP)")
+	f.StringArrayVar(&n.Firewalls, "container-network-firewall", nil, "port group:closed, outbound, peers, published or open: what containers there let through (default published)")
 	f.StringVarP(&c.ImageDatastore, "image-datastore", "i", "", "datastore[/path] for images and containers (default: the only one)")
 	f.StringArrayVar(&c.VolumeStores, "volume-store", nil, "datastore[/path]:label where volumes are kept; label default is that of volumes without a store; may be repeated (default: no volumes)")
 	f.StringVarP(&c.ComputeResource, "compute-resource", "r", "", "host, cluster or resource pool (default: the only one)")

@@ -16,6 +16,7 @@ func TestCreateFlags(t *testing.T) {
 		"thumbprint", "force", "timeout", "compute-resource", "tls-cname", "no-tls", "tls-server-key", "tls-server-cert",
 		"registry-mirror", "insecure-registry", "registry-ca", "appliance-iso", "bootstrap-iso", "debug", "debug-authorized-key",
 		"memory", "cpu", "endpoint-memory", "dry-run", "container-memory", "base-image-size",
+		"container-network", "container-network-gateway", "container-network-ip-range", "container-network-dns", "container-network-firewall",
 	} {
 		if cmd.Flags().Lookup(name) == nil {
 			t.Errorf("no flag --%s", name)
