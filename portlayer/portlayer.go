@@ -92,7 +92,7 @@ func New(cfg Config) (*PortLayer, error) {
 	bridge := cfg.VCH.Networks["bridge"]
 	state, err := network.New(network.Config{
 		VCH: cfg.VCH.UUID, Range: cfg.VCH.BridgeRange, Width: cfg.VCH.BridgeWidth, PortGroup: bridge.PortGroup,
-		Used: used(cfg.VCH),
+		Used: used(cfg.VCH), External: cfg.VCH.ContainerNetworks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("port layer: %w", err)

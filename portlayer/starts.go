@@ -15,7 +15,7 @@ func (r *router) Settle(c *spec.Container) {
 	s := r.leases.State()
 	appliance := r.dns()
 	c.DNS.Servers = s.DNS(c.Endpoints, s.OwnDNS(c.DNS.Servers, appliance), appliance)
-	c.NetworkFilter = s.Several() && len(c.Endpoints) > 0
+	c.NetworkFilter = s.Filters(c.Endpoints)
 }
 
 // Starting gives a container its ports and its names before its VM is turned on.

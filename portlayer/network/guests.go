@@ -19,7 +19,21 @@ func Running(v *spec.View) bool {
 }
 
 // Several tells whether there are networks that must be kept apart.
-func (s State) Several() bool { return len(s.Scopes) > 1 }
+func (s State) Several() bool {
+	bridges := 0
+	for _, sc := range s.Scopes {
+		if !sc.external() {
+			bridges++
+		}
+	}
+	return bridges > 1
+}
+
+// Filters tells whether a container's guest must keep networks apart on its card
+// on the bridge.
+func (s State) Filters(endpoints []spec.Endpoint) bool {
+	return s.Several() && len(Bridged(endpoints)) > 0
+}
 
 // Takes tells whether containers are on a network of that name that is not
 // known: its file is lost, and another network of the name would not be theirs.
@@ -51,7 +65,7 @@ func (s State) Update(c *spec.Container, views []*spec.View, gatewayMAC string) 
 // addresses there, in the order of their MAC addresses.
 func Peers(c *spec.Container, views []*spec.View) []spec.Peer {
 	on := map[string]bool{}
-	for _, e := range c.Endpoints {
+	for _, e := range Bridged(c.Endpoints) {
 		on[e.Network] = true
 	}
 	var out []spec.Peer
@@ -60,7 +74,7 @@ func Peers(c *spec.Container, views []*spec.View) []spec.Peer {
 			continue
 		}
 		var p spec.Peer
-		for _, e := range v.Container.Endpoints {
+		for _, e := range Bridged(v.Container.Endpoints) {
 			a, err := parseAddr(e.IP)
 			if !on[e.Network] || e.MAC == "" || err != nil {
 				continue
@@ -77,27 +91,38 @@ func Peers(c *spec.Container, views []*spec.View) []spec.Peer {
 }
 
 // DNS gives the name servers of a container: on networks that were made, the
-// VCH's own, which knows containers; on the default one only, and on none, those
-// of the appliance. own are servers that the user asked for; they are asked
-// after the VCH's.
+// VCH's own, which knows containers; on the default one, and on none, those of the
+// appliance; on container networks only, the servers of those, or none: the
+// guest then takes what DHCP tells it. own are servers that the user asked for;
+// they are asked after the VCH's.
 func (s State) DNS(endpoints []spec.Endpoint, own, appliance []string) []string {
+	var outside []string
 	for _, e := range endpoints {
-		if sc, ok := s.Scopes[e.Network]; ok && e.Network != s.Default {
+		sc, ok := s.Scopes[e.Network]
+		if ok && !sc.external() && e.Network != s.Default {
 			return append([]string{sc.Gateway.String()}, own...)
+		}
+		if ok && sc.external() {
+			outside = append(outside, sc.Net.DNS...)
 		}
 	}
 	if len(own) > 0 {
 		return own
 	}
+	if len(endpoints) > 0 && len(Bridged(endpoints)) == 0 {
+		return outside
+	}
 	return appliance
 }
 
 // OwnDNS gives those of a container's servers that the user asked for: neither
-// the appliance's, nor a gateway.
+// the appliance's, nor a gateway, nor a container network's.
 func (s State) OwnDNS(servers, appliance []string) []string {
 	var out []string
 	for _, a := range servers {
-		if slices.Contains(appliance, a) || slices.ContainsFunc(s.Networks(), func(n spec.Network) bool { return n.Gateway == a }) {
+		if slices.Contains(appliance, a) || slices.ContainsFunc(s.Networks(), func(n spec.Network) bool {
+			return n.Driver != spec.DriverExternal && n.Gateway == a || slices.Contains(n.DNS, a)
+		}) {
 			continue
 		}
 		out = append(out, a)
@@ -114,7 +139,7 @@ func Forwards(views []*spec.View, claimed func(id string) []Publication) []Forwa
 			continue
 		}
 		have := claimed(v.Container.ID)
-		for _, e := range v.Container.Endpoints {
+		for _, e := range Bridged(v.Container.Endpoints) {
 			to, err := parseAddr(e.IP)
 			if err != nil || e.Gateway == "" {
 				continue
@@ -165,6 +190,9 @@ func (s State) Zones(views []*spec.View) []Zone {
 	var out []Zone
 	for _, n := range s.Networks() {
 		sc := s.Scopes[n.Name]
+		if sc.external() {
+			continue
+		}
 		z := Zone{Network: n.Name, Gateway: sc.Gateway, Subnet: sc.Subnet, Internal: n.Internal}
 		byName := map[string]Name{}
 		if n.Name != s.Default {

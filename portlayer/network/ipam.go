@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/vic-engine/vic/pkg/iprange"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -30,7 +31,9 @@ type Scope struct {
 	Subnet netip.Prefix
 	// Range is the part of Subnet that addresses are chosen from.
 	Range netip.Prefix
-	// Gateway is the VCH's own address on it.
+	// Pools are the parts of Subnet that a container network's addresses are of.
+	Pools []iprange.Range
+	// Gateway is the VCH's own address on it, on a container network a router's.
 	Gateway netip.Addr
 	// Reserved addresses are given to nobody.
 	Reserved map[netip.Addr]bool
@@ -82,6 +85,8 @@ type Config struct {
 	// PortGroup is the vSphere network behind the bridge.
 	PortGroup string
 	Created   time.Time
+	// External are the container networks.
+	External []spec.ContainerNetwork
 	// Used are networks that the VCH is on, which no bridge network may overlap.
 	Used []netip.Prefix
 }
@@ -111,10 +116,16 @@ func New(cfg Config) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	return State{
+	s := State{
 		Default: BridgeName, Scopes: map[string]Scope{BridgeName: sc},
 		Used: cfg.Used, vch: cfg.VCH, pool: pool.Masked(), width: cfg.Width,
-	}, nil
+	}
+	for _, n := range cfg.External {
+		if s, err = s.withContainerNetwork(n); err != nil {
+			return State{}, err
+		}
+	}
+	return s, nil
 }
 
 // Request asks for an address.
@@ -262,6 +273,9 @@ func (sc Scope) choose(want string) (netip.Addr, error) {
 	if want != "" {
 		return sc.wanted(want)
 	}
+	if len(sc.Pools) > 0 {
+		return sc.choosePooled()
+	}
 	a := sc.next
 	if !sc.Range.Contains(a) {
 		a = sc.Range.Addr()
@@ -284,7 +298,7 @@ func (sc Scope) wanted(want string) (netip.Addr, error) {
 	if err != nil {
 		return a, err
 	}
-	if !sc.usable(a) {
+	if !sc.usable(a) || !sc.pooled(a) {
 		return a, fmt.Errorf("address %s cannot be used on network %s (%s)%w", a, sc.Net.Name, sc.Subnet, hidden{errdefs.ErrInvalidArgument})
 	}
 	if owner, taken := sc.Leases[a]; taken {

@@ -25,13 +25,7 @@ func (l *Leases) Allocate(owner string, endpoints []spec.Endpoint) ([]spec.Endpo
 	if len(out) == 0 {
 		return out, nil
 	}
-	want := ""
-	for _, e := range out {
-		if want == "" {
-			want = e.MAC
-		}
-	}
-	s, mac, err := MAC(s, owner, want)
+	s, mac, err := bridgeMAC(s, owner, out)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +36,9 @@ func (l *Leases) Allocate(owner string, endpoints []spec.Endpoint) ([]spec.Endpo
 	}
 	out = Arrange(out)
 	for i := range out {
+		if out[i].Trust != "" {
+			continue // its ports are nobody else's
+		}
 		if out[i].Ports, err = choosePorts(s, owner, out[i].Ports); err != nil {
 			return nil, err
 		}
@@ -50,19 +47,46 @@ func (l *Leases) Allocate(owner string, endpoints []spec.Endpoint) ([]spec.Endpo
 	return out, nil
 }
 
+// bridgeMAC gives the address of the card on the bridge: the first that is asked
+// for. Without bridge networks there is no such card.
+func bridgeMAC(s State, owner string, endpoints []spec.Endpoint) (State, string, error) {
+	want, bridged := "", false
+	for _, e := range endpoints {
+		if sc, err := s.find(e.Network); err == nil && sc.external() {
+			continue
+		}
+		bridged = true
+		if want == "" {
+			want = e.MAC
+		}
+	}
+	if !bridged {
+		return s, "", nil
+	}
+	return MAC(s, owner, want)
+}
+
 // Join gives a container that exists an address on one more network, and host
-// ports. mac is that of its NIC on the bridge.
+// ports. mac is that of its NIC on the bridge; empty: it has none yet, and is
+// given one.
 func (l *Leases) Join(owner, mac string, e spec.Endpoint) (spec.Endpoint, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s, err := fill(l.s, owner, mac, &e)
-	if err != nil {
+	s, err := l.s, error(nil)
+	if mac == "" {
+		if s, mac, err = bridgeMAC(s, owner, []spec.Endpoint{e}); err != nil {
+			return e, err
+		}
+	}
+	if s, err = fill(s, owner, mac, &e); err != nil {
 		return e, err
 	}
-	if e.Ports, err = choosePorts(s, owner, e.Ports); err != nil {
-		return e, err
+	if e.Trust == "" {
+		if e.Ports, err = choosePorts(s, owner, e.Ports); err != nil {
+			return e, err
+		}
 	}
-	l.s = s.withMAC(mac, owner)
+	l.s = s.withMAC(e.MAC, owner)
 	return e, nil
 }
 
@@ -81,6 +105,9 @@ func (l *Leases) Leave(owner, network string) {
 }
 
 func fill(s State, owner, mac string, e *spec.Endpoint) (State, error) {
+	if sc, err := s.find(e.Network); err == nil && sc.external() {
+		return fillExternal(s, owner, sc, e)
+	}
 	s, lease, err := Allocate(s, Request{Network: e.Network, Owner: owner, IP: e.IP})
 	if err != nil {
 		return s, err

@@ -186,7 +186,7 @@ func Published(endpoints []spec.Endpoint) []Publication {
 	var out []Publication
 	for _, e := range endpoints {
 		for _, text := range e.Ports {
-			if p, err := ParsePort(text); err == nil && p.HostPort != 0 && e.Gateway != "" {
+			if p, err := ParsePort(text); err == nil && p.HostPort != 0 && e.Gateway != "" && e.Trust == "" {
 				out = append(out, p)
 			}
 		}
@@ -218,26 +218,33 @@ type PortError struct{ msg string }
 func (e *PortError) Error() string { return e.msg }
 
 // Arrange puts endpoints in the order in which they are kept, first those with a
-// way out, and all ports on the first.
+// way out, and all published ports on the first that is on the bridge. Those of
+// container networks stay where they are.
 func Arrange(endpoints []spec.Endpoint) []spec.Endpoint {
 	out := make([]spec.Endpoint, 0, len(endpoints))
 	var ports []string
 	for _, e := range endpoints {
-		ports = append(ports, e.Ports...)
-		if e.Gateway != "" {
+		if e.Trust == "" {
+			ports = append(ports, e.Ports...)
+			e.Ports = nil
+		}
+		if wayOut(e) {
 			out = append(out, e)
 		}
 	}
 	for _, e := range endpoints {
-		if e.Gateway == "" {
+		if !wayOut(e) {
+			if e.Trust == "" {
+				e.Ports = nil
+			}
 			out = append(out, e)
 		}
 	}
 	for i := range out {
-		out[i].Ports = nil
-	}
-	if len(out) > 0 {
-		out[0].Ports = ports
+		if out[i].Trust == "" {
+			out[i].Ports = ports
+			break
+		}
 	}
 	return out
 }

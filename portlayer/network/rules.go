@@ -41,6 +41,9 @@ func (s State) NATFor(mac string, local []netip.Addr, ports []Forward) NAT {
 	n := NAT{MAC: mac, Local: local, Ports: slices.Clone(ports)}
 	for _, net := range s.Networks() {
 		sc := s.Scopes[net.Name]
+		if sc.external() {
+			continue
+		}
 		n.Networks = append(n.Networks, Segment{netip.PrefixFrom(sc.Gateway, sc.Subnet.Bits()), net.Internal})
 	}
 	slices.SortFunc(n.Ports, func(a, b Forward) int {

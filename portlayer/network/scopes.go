@@ -111,6 +111,9 @@ func Remove(s State, network string, nameOf func(id string) string) (State, spec
 	if err != nil {
 		return s, spec.Network{}, err
 	}
+	if sc.external() {
+		return s, sc.Net, fmt.Errorf("%s is a container network, port group %q, that was given when the VCH was made and cannot be removed%w", sc.Net.Name, sc.Net.PortGroup, hidden{errdefs.ErrPermissionDenied})
+	}
 	if sc.Net.Builtin {
 		return s, sc.Net, fmt.Errorf("%s is a pre-defined network and cannot be removed%w", sc.Net.Name, hidden{errdefs.ErrPermissionDenied})
 	}
