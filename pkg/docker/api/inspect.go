@@ -122,7 +122,7 @@ func networks(i engine.Info) map[string]*network.EndpointSettings {
 		if ep.Static && err == nil {
 			s.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: p.Addr().String()}
 		}
-		if ep.Network != "bridge" {
+		if ep.Network != "bridge" && ep.Trust == "" {
 			s.DNSNames = dnsNames(i.Container, n)
 		}
 		if i.State.Running && !i.State.Restarting {
@@ -159,7 +159,7 @@ func portMap(i engine.Info) nat.PortMap {
 		}
 		out[nat.Port(p)] = nil
 	}
-	for _, p := range engine.PublishedPorts(&i.Container) {
+	for _, p := range i.AllPorts() {
 		key := nat.Port(fmt.Sprintf("%d/%s", p.Port, p.Proto))
 		out[key] = append(out[key], nat.PortBinding{HostIP: cmp.Or(p.HostIP, "0.0.0.0"), HostPort: strconv.Itoa(p.HostPort)})
 	}

@@ -32,7 +32,7 @@ func (s *server) networkRoutes() []route {
 // networkInspect is a network in Docker's words; its containers only if asked.
 func networkInspect(n engine.NetworkInfo, containers bool) network.Inspect {
 	i := network.Inspect{
-		Name: n.Name, ID: n.ID, Created: n.Created, Scope: "local", Driver: n.Driver, EnableIPv4: n.Subnet != "", Internal: n.Internal, Attachable: n.Attachable,
+		Name: n.Name, ID: n.ID, Created: n.Created, Scope: "local", Driver: n.Driver, EnableIPv4: n.Subnet != "" || n.Trust != "", Internal: n.Internal, Attachable: n.Attachable,
 		IPAM:   network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}},
 		Labels: mapOrEmpty(n.Labels), Options: map[string]string{}, Containers: map[string]network.EndpointResource{},
 	}
@@ -44,6 +44,15 @@ func networkInspect(n engine.NetworkInfo, containers bool) network.Inspect {
 	}
 	if n.PortGroup != "" {
 		i.Options["vsphere.portgroup"] = n.PortGroup
+	}
+	if n.Trust != "" {
+		i.Options["vsphere.firewall"] = string(n.Trust)
+		if len(n.Ranges) > 0 {
+			i.Options["vsphere.ip-range"] = strings.Join(n.Ranges, " ")
+		}
+		if n.Subnet == "" {
+			i.IPAM.Driver = "dhcp"
+		}
 	}
 	if !containers {
 		return i

@@ -49,7 +49,9 @@ func endpoints(r *Request, in buildInput) (eps []spec.Endpoint, hosts, warnings 
 	// into the endpoint; either may come from other clients.
 	var legacy []string
 	main := max(0, slices.IndexFunc(wanted, func(w *wantedEndpoint) bool { return w.is(mode) }))
+	var nets []candidate
 	for i, w := range wanted {
+		nets = append(nets, w.network)
 		if i == main {
 			w.Links = append(slices.Clone(w.Links), r.HostConfig.Links...)
 		}
@@ -59,15 +61,16 @@ func endpoints(r *Request, in buildInput) (eps []spec.Endpoint, hosts, warnings 
 		ep, err := w.endpoint(in.find)
 		errs = append(errs, err)
 		eps = append(eps, ep)
+		if len(ep.Aliases) > 0 && ep.Trust != "" {
+			warnings = append(warnings, fmt.Sprintf("aliases have no effect on network %s: names there are not the VCH's", ep.Network))
+		}
 	}
 	hosts, err = legacyLinks(legacy, in)
 	errs = append(errs, err, shareMAC(eps, r.Config.MacAddress))
-	// The first has a way out if any has. Kept on one without, they are published
-	// as soon as the container is connected to one with.
-	eps[0].Ports = portTexts(ports)
-	if len(ports) > 0 && wanted[0].network.Internal {
-		warnings = append(warnings, "published ports have no effect while the container is on internal networks only")
-	}
+	// The first bridge network has a way out if any has. Kept on one without, they
+	// are published as soon as the container is connected to one with.
+	more, err := placePorts(eps, nets, ports)
+	warnings, errs = append(warnings, more...), append(errs, err)
 	return eps, hosts, warnings, errors.Join(errs...)
 }
 
@@ -176,10 +179,10 @@ func falseFirst(a, b bool) int {
 // asked for. Its IP, if any, is the address wanted, without a prefix length.
 func (w *wantedEndpoint) endpoint(find func(string) (spec.View, error)) (spec.Endpoint, error) {
 	n := w.network
-	ep := spec.Endpoint{Network: n.Name, NetworkID: n.ID}
+	ep := spec.Endpoint{Network: n.Name, NetworkID: n.ID, Trust: n.Trust}
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, invalid(format, a...)) }
-	if n.Driver != "" && n.Driver != "bridge" {
+	if n.Driver != "" && n.Driver != "bridge" && !isExternal(n.Network) {
 		errs = append(errs, notImplemented("not supported: a container on network %s: its driver is %q", n.Name, n.Driver))
 	}
 	if len(w.Aliases) > 0 && n.isDefault {
@@ -191,6 +194,9 @@ func (w *wantedEndpoint) endpoint(find func(string) (spec.View, error)) (spec.En
 		} else if !slices.Contains(ep.Aliases, a) {
 			ep.Aliases = append(ep.Aliases, a)
 		}
+	}
+	if len(w.Links) > 0 && isExternal(n.Network) {
+		errs = append(errs, notImplemented("not supported: links on network %s (--link): names there are not the VCH's", n.Name))
 	}
 	for _, l := range w.Links {
 		name, alias, err := splitLink(l)
@@ -244,7 +250,8 @@ func macAddress(text string) (string, error) {
 	return hw.String(), nil
 }
 
-// shareMAC gives all endpoints the one that was asked for: they share a NIC.
+// shareMAC gives all bridge endpoints the one that was asked for: they share a
+// NIC. Those of container networks have their own; the container's is the first's.
 func shareMAC(eps []spec.Endpoint, ofContainer string) error {
 	mac := ""
 	if ofContainer != "" {
@@ -254,14 +261,25 @@ func shareMAC(eps []spec.Endpoint, ofContainer string) error {
 		}
 		mac = m
 	}
+	if first := &eps[0]; first.Trust != "" && mac != "" {
+		if first.MAC != "" && first.MAC != mac {
+			return invalid("conflicting MAC addresses %s and %s of network %s", mac, first.MAC, first.Network)
+		}
+		first.MAC, mac = mac, ""
+	}
 	for _, ep := range eps {
+		if ep.Trust != "" {
+			continue
+		}
 		if ep.MAC != "" && mac != "" && ep.MAC != mac {
 			return invalid("conflicting MAC addresses %s and %s: all bridge networks of a container share one network card", mac, ep.MAC)
 		}
 		mac = cmp.Or(mac, ep.MAC)
 	}
 	for i := range eps {
-		eps[i].MAC = mac
+		if eps[i].Trust == "" {
+			eps[i].MAC = mac
+		}
 	}
 	return nil
 }
@@ -275,6 +293,9 @@ func (w *wantedEndpoint) address(text string) (string, error) {
 	n := w.network
 	if n.isDefault {
 		return "", invalid("invalid endpoint settings:\nuser specified IP address is supported on user defined networks only")
+	}
+	if isExternal(n.Network) && n.Subnet == "" {
+		return "", invalid("invalid endpoint settings:\nno IP address can be chosen on network %s: its addresses come from DHCP", n.Name)
 	}
 	if !n.Chosen {
 		return "", invalid("invalid endpoint settings:\nuser specified IP address is supported only when connecting to networks with user configured subnets")

@@ -354,7 +354,7 @@ func (f *listFilter) hasPort(i *Info) bool {
 	if !i.State.Running {
 		return false
 	}
-	for _, p := range PublishedPorts(&i.Container) {
+	for _, p := range i.AllPorts() {
 		if f.publish[fmt.Sprintf("%d/%s", p.HostPort, p.Proto)] || f.ports[fmt.Sprintf("%d/%s", p.Port, p.Proto)] {
 			return true
 		}

@@ -26,7 +26,7 @@ func (e *Engine) NetworkConnect(ctx context.Context, network, container string, 
 			return forbidden("endpoint with name %s already exists in network %s", c.Name, n.Name)
 		}
 	}
-	if r.MacAddress != "" {
+	if r.MacAddress != "" && !isExternal(n) {
 		return notImplemented("not supported: a MAC address for one more network (--mac-address): all bridge networks of a container share one network card")
 	}
 	first := e.pl.Networks()
@@ -38,7 +38,7 @@ func (e *Engine) NetworkConnect(ctx context.Context, network, container string, 
 	if err != nil {
 		return err
 	}
-	if ep.Ports, err = e.portsToConnect(v); err != nil {
+	if ep.Ports, err = e.portsToConnect(v, n); err != nil {
 		return err
 	}
 	if e.nets == nil {
@@ -61,16 +61,24 @@ func (e *Engine) NetworkConnect(ctx context.Context, network, container string, 
 // The host ports that are chosen when any will do.
 const firstAnyPort, lastAnyPort = 32768, 60999
 
-// portsToConnect are the ports of a container that was on no network for a
-// while, and so has none. Otherwise the port layer moves those that it has.
-func (e *Engine) portsToConnect(v spec.View) ([]string, error) {
-	if len(v.Container.Endpoints) > 0 {
+// portsToConnect are the ports of a container on one more network. On a bridge
+// network they are only needed when it was on none for a while, and so has none:
+// otherwise the port layer moves those that it has.
+func (e *Engine) portsToConnect(v spec.View, n spec.Network) ([]string, error) {
+	bridged := slices.ContainsFunc(v.Container.Endpoints, func(ep spec.Endpoint) bool { return ep.Trust == "" })
+	if bridged && !isExternal(n) {
 		return nil, nil
 	}
 	s := e.storedOf(v)
 	ports, _, err := wantedPorts(&s.host, s.Config.ExposedPorts, e.portsInUse)
 	if err != nil || len(ports) == 0 {
 		return nil, err
+	}
+	if isExternal(n) {
+		if !opensPorts(n.Trust) {
+			return nil, nil
+		}
+		return openedPorts(ports), nil
 	}
 	used := e.portsInUse()
 	for i := range ports {

@@ -185,7 +185,7 @@ func checkNetwork(n spec.Network) error {
 	case "overlay":
 		return notImplemented("not supported: network driver \"overlay\": a VCH is no Swarm; its bridge networks reach all hosts of the cluster already")
 	case "external":
-		return notImplemented("not supported: network driver \"external\": networks of a port group of their own are made when the VCH is, not by clients")
+		return notImplemented("not supported: network driver \"external\": networks of a port group of their own are given to vic-machine create (--container-network), not made by clients")
 	default:
 		return notImplemented("not supported: network driver %q: this version has bridge networks only", n.Driver)
 	}
@@ -232,6 +232,9 @@ func (e *Engine) NetworkRemove(ctx context.Context, ref string) error {
 	n, err := e.NetworkInspect(ref)
 	if err != nil {
 		return err
+	}
+	if isExternal(n.Network) {
+		return forbidden("%s is a container network (port group %s), given to vic-machine create with --container-network: it stays as long as the VCH", n.Name, n.PortGroup)
 	}
 	if n.Builtin {
 		return forbidden("%s is a pre-defined network and cannot be removed", n.Name)

@@ -97,8 +97,8 @@ func portRange(s string) (from, to int, err error) {
 func PublishedPorts(c *spec.Container) []PublishedPort {
 	var out []PublishedPort
 	for _, ep := range c.Endpoints {
-		if ep.Gateway == "" {
-			continue // an internal network
+		if ep.Gateway == "" || ep.Trust != "" {
+			continue // an internal network, or one that the VCH is not on
 		}
 		for _, s := range ep.Ports {
 			if p, err := ParsePublishedPort(s); err == nil {
@@ -264,6 +264,9 @@ func (e *Engine) portsInUse() map[string]bool {
 	out := map[string]bool{}
 	for _, v := range e.pl.Snapshots() {
 		for _, ep := range v.Container.Endpoints {
+			if ep.Trust != "" {
+				continue
+			}
 			for _, s := range ep.Ports {
 				if p, err := ParsePublishedPort(s); err == nil {
 					out[fmt.Sprintf("%d/%s", p.HostPort, p.Proto)] = true
