@@ -96,13 +96,18 @@ const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.tru
 // port group with other networks (Filtering in package tether/system).
 const DemandFilter = "filter"
 
+// DemandTrust is the packet filter of a container on a container network, which
+// follows connections (Tracking in package tether/system).
+const DemandTrust = "trust"
+
 // Bootstrap is the image that containerVMs boot.
 func Bootstrap() Manifest {
 	return Manifest{
 		Name:    "bootstrap",
 		Volume:  "VIC_BOOTSTRAP",
 		Cmdline: "console=ttyS2,115200 " + quiet,
-		Modules: append(bootModules(), Module{Name: "overlay"}, Module{Name: "nf_tables", Demand: DemandFilter}),
+		Modules: append(bootModules(), Module{Name: "overlay"},
+			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust}, Module{Name: "nft_ct", Demand: DemandTrust}),
 		Files: append(dirs("dev", "proc", "sys", "run", "tmp", "etc"),
 			File{Path: "init", Mode: 0o755, Program: "cmd/tether"}),
 	}

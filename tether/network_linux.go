@@ -19,7 +19,8 @@ const addressWait = 30 * time.Second
 // network brings the container's NICs up; leases come while disks are mounted. One
 // that shall be filtered is so before it is up.
 func (c *Container) network(ctx context.Context) error {
-	c.nics.log, c.nics.hostname, c.nics.changed = c.log, hostnameOf(c.spec), c.reportAddresses
+	c.nics.log, c.nics.hostname, c.nics.changed = c.log, hostnameOf(c.spec), c.addressChanged
+	c.nics.load, c.nics.bySource = c.load, true
 	configs, err := endpointConfigs(c.spec.Endpoints)
 	if err != nil {
 		return err
@@ -43,6 +44,22 @@ func (c *Container) addresses(ctx context.Context) error {
 	}
 	c.reportAddresses()
 	return nil
+}
+
+// addressChanged follows a lease: what Docker shows, and the files that hold
+// addresses and name servers, once the boot has written them.
+func (c *Container) addressChanged() {
+	c.reportAddresses()
+	select {
+	case <-c.networked:
+	default:
+		return
+	}
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	if err := c.rewriteHostFiles(); err != nil {
+		c.log.WithError(err).Warn("/etc/hosts and /etc/resolv.conf do not follow the lease")
+	}
 }
 
 // reportAddresses tells guestinfo and the engine what the NICs have.

@@ -2,6 +2,7 @@ package tether
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -29,6 +30,10 @@ type nicConfig struct {
 	Places []place
 	// Metric of the default route; the lowest wins.
 	Metric int
+	// Trust is set of a card on a container network: what its filter lets through,
+	// with what the level needs to know.
+	Trust        spec.Trust
+	Peers, Ports []string
 }
 
 // nics are the VM's interfaces while it runs.
@@ -38,8 +43,21 @@ type nics struct {
 	// changed is called, from any goroutine, when a NIC has another address.
 	changed func()
 
-	mu   sync.Mutex // guards list's have fields
+	// load loads kernel modules; bySource makes replies leave by the card that
+	// has their address. Both are a containerVM's.
+	load     func(system.Phase) error
+	bySource bool
+
+	// ctx and goes are those of leases.
+	ctx  context.Context
+	goes func(func())
+
+	mu   sync.Mutex // guards list, and cfg and have of its cards, once they are up
 	list []*nic
+
+	guarding sync.Mutex // held while filters and routes of several cards are set; guards trust
+	trust    system.TrustFilter
+	several  bool // cards, at some time
 }
 
 type nic struct {
@@ -48,8 +66,10 @@ type nic struct {
 	have  system.Lease  // what it has, static or leased
 	ready chan struct{} // closed when it has an address or needs none
 	// filter is used by who has the nics' turn: the boot, then one update at a time.
+	// That of a card on a container network is guard's.
 	filter system.LinkFilter
-	stale  bool // there may be another default route than the one wanted
+	stop   context.CancelFunc // of its lease; nil without one
+	stale  bool               // there may be another default route than the one wanted
 }
 
 // up finds the cards and starts them.
@@ -63,6 +83,10 @@ func (n *nics) up(ctx context.Context, configs []nicConfig, goes func(func())) e
 // start brings all links up and sets what is static. Leases are asked for in the
 // background, by goroutines of goes.
 func (n *nics) start(ctx context.Context, goes func(func())) error {
+	n.ctx, n.goes = ctx, goes
+	if err := n.guard(); err != nil {
+		return err
+	}
 	for _, c := range n.list {
 		cfg := c.cfg
 		if err := c.link.Up(); err != nil {
@@ -80,12 +104,18 @@ func (n *nics) start(ctx context.Context, goes func(func())) error {
 			}
 			close(c.ready)
 		case cfg.DHCP:
-			goes(func() { n.lease(ctx, c) })
+			n.startLease(c)
 		default:
 			close(c.ready)
 		}
 	}
-	return nil
+	return n.routes()
+}
+
+func (n *nics) startLease(c *nic) {
+	ctx, stop := context.WithCancel(n.ctx)
+	c.stop = stop
+	n.goes(func() { n.lease(ctx, c) })
 }
 
 // find looks every NIC up by its address and gives them their names. Names are
@@ -133,6 +163,9 @@ func (n *nics) lease(ctx context.Context, c *nic) {
 		if err := n.apply(c, l); err != nil {
 			log.WithError(err).Error("lease not usable")
 			return
+		}
+		if err := errors.Join(n.guard(), n.routes()); err != nil {
+			log.WithError(err).Error("network is not as it should be: less is let in than its trust level says, or replies go astray")
 		}
 		log.WithField("address", l.Address).Info("leased")
 	}

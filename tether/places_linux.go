@@ -1,6 +1,7 @@
 package tether
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -50,6 +51,9 @@ func endpointConfigs(endpoints []spec.Endpoint) ([]nicConfig, error) {
 	at := map[string]int{}
 	for _, e := range endpoints {
 		mac := strings.ToLower(e.MAC)
+		if i, shared := at[mac]; shared && mac != "" && (e.Trust != "" || list[i].Trust != "") {
+			return nil, fmt.Errorf("network %s: a container network shares its card %s with no other: %w", e.Network, e.MAC, errdefs.ErrInvalidArgument)
+		}
 		i, shared := at[mac]
 		if mac == "" || !shared {
 			i = len(list)
@@ -59,6 +63,10 @@ func endpointConfigs(endpoints []spec.Endpoint) ([]nicConfig, error) {
 			return nil, fmt.Errorf("network %s: it shares card %s with others and has no address of its own: %w", e.Network, e.MAC, errdefs.ErrInvalidArgument)
 		}
 		c := &list[i]
+		c.Trust, c.Peers = e.Trust, e.Peers
+		if e.Trust != "" {
+			c.Ports = e.Ports
+		}
 		if e.IP == "" {
 			c.Names, c.DHCP, c.Gateway = []string{e.Network}, true, e.Gateway
 			continue
@@ -106,28 +114,34 @@ func (n *nics) place(c *nic, places []place) ([]string, error) {
 // byMAC finds a card that is up.
 func (n *nics) byMAC(mac string) *nic {
 	for _, c := range n.list {
-		if strings.EqualFold(c.link.MAC, mac) {
+		if c.is(mac) {
 			return c
 		}
 	}
 	return nil
 }
 
-// adopt takes a card that the VM has and no network needed so far.
-func (n *nics) adopt(cfg nicConfig) (*nic, error) {
+func (c *nic) is(mac string) bool { return strings.EqualFold(c.link.MAC, mac) }
+
+// adopt takes a card that the VM has and no network needed so far, or that is
+// being plugged. It stays down.
+func (n *nics) adopt(ctx context.Context, cfg nicConfig) (*nic, error) {
 	if cfg.MAC == "" {
 		return nil, fmt.Errorf("network %s: no address of its card: %w", cfg.name(), errdefs.ErrInvalidArgument)
 	}
-	link, err := system.LinkByMAC(cfg.MAC)
+	link, err := n.plugged(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("network %s: %w: %w", cfg.name(), err, errdefs.ErrFailedPrecondition)
 	}
-	name := fmt.Sprintf("eth%d", len(n.list))
+	name := n.freeName()
 	if err := link.Rename(name); err != nil {
 		return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
 	}
-	c := &nic{cfg: nicConfig{MAC: cfg.MAC, Link: name, Metric: 100 * len(n.list)}, link: link, ready: make(chan struct{})}
-	close(c.ready)
+	c := &nic{link: link, ready: make(chan struct{}), cfg: nicConfig{MAC: cfg.MAC, Link: name, Metric: 100 * len(n.list),
+		DHCP: cfg.DHCP, Names: cfg.Names, Gateway: cfg.Gateway, Trust: cfg.Trust, Peers: cfg.Peers, Ports: cfg.Ports}}
+	if !cfg.DHCP {
+		close(c.ready)
+	}
 	n.mu.Lock()
 	n.list = append(n.list, c)
 	n.mu.Unlock()

@@ -2,9 +2,11 @@ package tether
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -21,7 +23,7 @@ const peersWait = 5 * time.Second
 // the process finds them when it starts.
 func (c *Container) awaitPeers(ctx context.Context) {
 	c.updating.Lock()
-	alone := !c.spec.NetworkFilter || len(c.spec.Endpoints) == 0
+	alone := !c.spec.NetworkFilter || !slices.ContainsFunc(c.spec.Endpoints, func(e spec.Endpoint) bool { return e.Trust == "" })
 	c.updating.Unlock()
 	if alone {
 		return
@@ -52,7 +54,7 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 	if err != nil {
 		return err
 	}
-	wanted, err := c.cards(configs)
+	wanted, leased, err := c.cards(ctx, configs)
 	if err != nil {
 		return err
 	}
@@ -61,12 +63,29 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 			return err
 		}
 	}
+	// Before a new card is up, and after one that goes is down.
+	if err := errors.Join(c.nics.leave(configs), c.nics.guard()); err != nil {
+		return err
+	}
 	added, err := c.placeAll(wanted)
 	if err != nil {
 		return err
 	}
+	for _, n := range leased {
+		if err := n.link.Up(); err != nil {
+			return fmt.Errorf("network %s: %w", n.cfg.name(), err)
+		}
+		c.nics.startLease(n)
+	}
+	// Peers of a trust level are those of the address that it has now.
+	if err := errors.Join(c.nics.guard(), c.nics.routes()); err != nil {
+		return err
+	}
 	if !u.Filter {
 		for _, n := range c.nics.list {
+			if n.cfg.Trust != "" {
+				continue
+			}
 			if err := n.filter.Remove(); err != nil {
 				return err
 			}
@@ -90,31 +109,40 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 	return nil
 }
 
-// cards are the places that each card shall have. One that no endpoint is on any
-// more has none, unless it is one with a lease.
-func (c *Container) cards(configs []nicConfig) (map[*nic][]place, error) {
-	wanted := map[*nic][]place{}
+// cards are the places that each card shall have, and the cards that are new and
+// shall have a lease. One on the bridge that no endpoint is on any more has no
+// place.
+func (c *Container) cards(ctx context.Context, configs []nicConfig) (wanted map[*nic][]place, leased []*nic, err error) {
+	wanted = map[*nic][]place{}
 	for _, n := range c.nics.list {
-		if !n.cfg.DHCP {
+		if !n.cfg.DHCP && n.cfg.Trust == "" {
 			wanted[n] = nil
 		}
 	}
 	for _, cfg := range configs {
 		n := c.nics.byMAC(cfg.MAC)
-		if cfg.DHCP != (n != nil && n.cfg.DHCP) {
-			return nil, fmt.Errorf("network %s: whether it has a lease is not changed while the container runs: %w", cfg.name(), errdefs.ErrFailedPrecondition)
-		}
-		if n == nil {
-			var err error
-			if n, err = c.nics.adopt(cfg); err != nil {
-				return nil, err
+		switch {
+		case n == nil:
+			if n, err = c.nics.adopt(ctx, cfg); err != nil {
+				return nil, nil, err
 			}
+		case cfg.DHCP != n.cfg.DHCP:
+			return nil, nil, fmt.Errorf("network %s: whether it has a lease is not changed while the container runs: %w", cfg.name(), errdefs.ErrFailedPrecondition)
+		case (cfg.Trust == "") != (n.cfg.Trust == ""):
+			return nil, nil, fmt.Errorf("network %s: the card %s is not on the bridge and on a container network: %w", cfg.name(), cfg.MAC, errdefs.ErrFailedPrecondition)
+		default:
+			c.nics.mu.Lock()
+			n.cfg.Trust, n.cfg.Peers, n.cfg.Ports = cfg.Trust, cfg.Peers, cfg.Ports
+			c.nics.mu.Unlock()
 		}
-		if !cfg.DHCP {
+		switch {
+		case !cfg.DHCP:
 			wanted[n] = cfg.Places
+		case n.stop == nil:
+			leased = append(leased, n)
 		}
 	}
-	return wanted, nil
+	return wanted, leased, nil
 }
 
 func (c *Container) placeAll(wanted map[*nic][]place) (map[*nic][]string, error) {
@@ -131,7 +159,7 @@ func (c *Container) placeAll(wanted map[*nic][]place) (map[*nic][]string, error)
 	return added, nil
 }
 
-// filter makes every card without a lease drop what u does not allow. There is no
+// filter makes every card on the bridge drop what u does not allow. There is no
 // going on without it.
 func (c *Container) filter(configs []nicConfig, u spec.NetworkUpdate) error {
 	if err := c.load(system.Filtering); err != nil {
@@ -150,7 +178,7 @@ func (c *Container) filter(configs []nicConfig, u spec.NetworkUpdate) error {
 		own[n] = cfg.addresses()
 	}
 	for _, n := range c.nics.list {
-		if n.cfg.DHCP {
+		if n.cfg.DHCP || n.cfg.Trust != "" {
 			continue
 		}
 		rules, err := system.Filter{Link: n.link.Name, MAC: n.link.MAC, Addresses: own[n], GatewayMAC: u.GatewayMAC, Peers: peers}.Ruleset()

@@ -23,12 +23,15 @@ type Lease struct {
 
 // Request asks for an address until ctx ends; the interface must be up.
 func (l *Link) Request(ctx context.Context, hostname string) (Lease, error) {
+	return l.request(ctx, hostname)
+}
+
+func (l *Link) request(ctx context.Context, hostname string, mods ...dhcpv4.Modifier) (Lease, error) {
 	c, err := l.client()
 	if err != nil {
 		return Lease{}, err
 	}
 	defer c.Close()
-	var mods []dhcpv4.Modifier
 	if hostname != "" {
 		mods = append(mods, dhcpv4.WithOption(dhcpv4.OptHostName(hostname)))
 	}
@@ -86,12 +89,16 @@ func lease(raw *nclient4.Lease) Lease {
 	return out
 }
 
-// Keep renews a lease at half of its time, as long as ctx lives, and asks anew
-// when it ran out. It calls changed when the address or anything else of the
+// shortestRenewal bounds how often a server can have a guest renew its lease.
+const shortestRenewal = 5 * time.Second
+
+// Keep renews a lease at half of its time, as long as ctx lives, and asks anew, for
+// the same address, when nobody answers: until somebody does, the guest keeps the
+// address. It calls changed when the address or anything else of the
 // lease is another one.
 func (l *Link) Keep(ctx context.Context, have Lease, hostname string, changed func(Lease), log *logrus.Entry) {
 	for {
-		wait := time.NewTimer(max(have.Time/2, time.Minute/2))
+		wait := time.NewTimer(max(have.Time/2, shortestRenewal))
 		select {
 		case <-ctx.Done():
 			wait.Stop()
@@ -101,7 +108,7 @@ func (l *Link) Keep(ctx context.Context, have Lease, hostname string, changed fu
 		next, err := l.renew(ctx, have)
 		if err != nil {
 			log.WithError(err).Warn("lease not renewed, asking for a new one")
-			if next, err = l.Request(ctx, hostname); err != nil {
+			if next, err = l.request(ctx, hostname, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(have.raw.ACK.YourIPAddr))); err != nil {
 				return // only when ctx ended
 			}
 		}

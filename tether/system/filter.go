@@ -49,7 +49,8 @@ type FilterSet struct {
 	Elements [][]byte // sorted, none twice
 }
 
-// FilterRule accepts a frame that has Head and whose Set.Fields are in Set.
+// FilterRule accepts a frame that has Head and whose Set.Fields are in Set, if there
+// is one.
 type FilterRule struct {
 	Chain string
 	Head  []Match
@@ -186,7 +187,9 @@ func (r Ruleset) String() string {
 			for _, m := range rule.Head {
 				words = append(words, fmt.Sprintf("%s 0x%x", m.Field.Name, m.Value))
 			}
-			words = append(words, names(rule.Set.Fields, func(f Field) string { return f.Name }), "@"+rule.Set.Name)
+			if rule.Set.Name != "" {
+				words = append(words, names(rule.Set.Fields, func(f Field) string { return f.Name }), "@"+rule.Set.Name)
+			}
 			fmt.Fprintf(&b, "\t\t%s accept\n", strings.Join(words, " "))
 		}
 		b.WriteString("\t}\n")

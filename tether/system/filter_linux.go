@@ -187,6 +187,9 @@ func compile(rule FilterRule, set *nftables.Set) []expr.Any {
 	for _, m := range rule.Head {
 		list = append(list, load(m.Field, reg32), &expr.Cmp{Op: expr.CmpOpEq, Register: reg32, Data: m.Value})
 	}
+	if set == nil {
+		return append(list, &expr.Verdict{Kind: expr.VerdictAccept})
+	}
 	register := uint32(reg32)
 	for _, f := range rule.Set.Fields {
 		list = append(list, load(f, register))

@@ -20,6 +20,9 @@ const (
 // Filtering is the phase of what a LinkFilter needs.
 const Filtering Phase = "filter"
 
+// Tracking is the phase of what a TrustFilter needs.
+const Tracking Phase = "trust"
+
 // demand begins the word for modules that are loaded when something asks.
 const demand = "demand:"
 
