@@ -22,6 +22,7 @@ import (
 type wire struct {
 	gateway  net.HardwareAddr
 	gateways []netip.Addr
+	dhcp     func(frame []byte) []byte // gives the reply to a frame; may be nil
 
 	mu    sync.Mutex // guards what follows
 	cards map[net.Conn]string
@@ -90,6 +91,11 @@ func (w *wire) put(frame []byte) { w.send(nil, frame) }
 
 // answer is the gateway's part of ARP.
 func (w *wire) answer(f []byte) {
+	if w.dhcp != nil {
+		if reply := w.dhcp(f); reply != nil {
+			w.put(reply)
+		}
+	}
 	if len(f) < 42 || !bytes.Equal(f[12:22], arpRequest) {
 		return
 	}
@@ -122,20 +128,26 @@ func (w *wire) from(card string, mark int) [][]byte {
 // wait waits until a card has sent a frame with text in it, since a mark.
 func (w *wire) wait(t *testing.T, card string, mark int, what string, text []byte) {
 	t.Helper()
+	w.until(t, card+" sends "+what, func() bool {
+		return slices.ContainsFunc(w.from(card, mark), func(f []byte) bool { return bytes.Contains(f, text) })
+	})
+}
+
+// until waits until what was seen is enough.
+func (w *wire) until(t *testing.T, what string, enough func() bool) {
+	t.Helper()
 	late := time.After(limit)
 	for {
 		w.mu.Lock()
 		more := w.more
 		w.mu.Unlock()
-		for _, f := range w.from(card, mark) {
-			if bytes.Contains(f, text) {
-				return
-			}
+		if enough() {
+			return
 		}
 		select {
 		case <-more:
 		case <-late:
-			t.Fatalf("%s did not send %s", card, what)
+			t.Fatalf("in vain: %s", what)
 		}
 	}
 }
