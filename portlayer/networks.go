@@ -199,21 +199,52 @@ func (c *networkChanges) connect(ctx context.Context, id string, e spec.Endpoint
 	if slices.ContainsFunc(before, func(o spec.Endpoint) bool { return o.Network == n.Name }) {
 		return fmt.Errorf("endpoint with name %s already exists in network %s: %w", v.Container.Name, n.Name, errdefs.ErrPermissionDenied)
 	}
-	mac, slot, err := c.card(ctx, v, n.PortGroup)
+	mac, slot, err := c.card(ctx, v, n)
 	if err != nil {
 		return err
 	}
 	e.Network = n.Name
+	if mac != "" && n.Trust != "" {
+		e.MAC = mac // a card that an unplug has left
+	}
 	if e, err = r.leases.Join(id, mac, e); err != nil {
 		return err
 	}
 	e.PCISlot = slot
-	leave := func() { r.leases.Leave(id, n.Name) }
+	leave := func(context.Context) { r.leases.Leave(id, n.Name, e.MAC) }
 	if err := c.after("address", nil); err != nil {
-		leave()
+		leave(ctx)
 		return err
 	}
-	return c.carryOut(ctx, v, network.Arrange(append(slices.Clone(before), e)), leave)
+	plugged := slot == 0
+	if plugged {
+		if e.PCISlot, err = c.plug(ctx, id, e); err != nil {
+			leave(ctx)
+			return err
+		}
+		leave = func(ctx context.Context) { c.unplug(ctx, id, e); r.leases.Leave(id, n.Name, e.MAC) }
+	}
+	return c.carryOut(ctx, v, network.Arrange(append(slices.Clone(before), e)), plugged, leave)
+}
+
+// plug gives a container the card of an endpoint, or none.
+func (c *networkChanges) plug(ctx context.Context, id string, e spec.Endpoint) (int, error) {
+	ctx, cancel := late(ctx) // half done is worse than late
+	defer cancel()
+	slot, err := c.r.containers().Plug(ctx, id, e.PortGroup, e.MAC)
+	if err = c.after("card", err); err != nil {
+		c.unplug(ctx, id, e) // also when the answer was lost
+		return 0, err
+	}
+	return slot, nil
+}
+
+// unplug takes the card of an endpoint away that no network needs. One that stays
+// is taken by the next endpoint on its port group.
+func (c *networkChanges) unplug(ctx context.Context, id string, e spec.Endpoint) {
+	if err := c.r.containers().Unplug(ctx, id, e.PortGroup, e.MAC); err != nil && !errdefs.IsNotFound(err) {
+		c.r.log.WithError(err).WithField(spec.FieldContainer, id).WithField(spec.FieldNetwork, e.Network).Warn("network card stays plugged, without a network")
+	}
 }
 
 func (c *networkChanges) disconnect(ctx context.Context, id, name string) error {
@@ -232,30 +263,39 @@ func (c *networkChanges) disconnect(ctx context.Context, id, name string) error 
 	if at < 0 {
 		return fmt.Errorf("container %s is not connected to network %s: %w", id, name, errdefs.ErrNotFound)
 	}
+	gone := before[at]
 	now := slices.Delete(slices.Clone(before), at, at+1)
-	if len(now) > 0 {
-		now[0].Ports = append(slices.Clone(now[0].Ports), before[at].Ports...)
+	if i := slices.IndexFunc(now, func(e spec.Endpoint) bool { return e.Trust == "" }); i >= 0 && gone.Trust == "" {
+		now[i].Ports = append(slices.Clone(now[i].Ports), gone.Ports...)
 	}
-	if err := c.carryOut(ctx, v, network.Arrange(now), func() {}); err != nil {
+	if err := c.carryOut(ctx, v, network.Arrange(now), false, func(context.Context) {}); err != nil {
 		return err
 	}
-	r.leases.Leave(id, before[at].Network)
+	if gone.Trust != "" {
+		ctx, cancel := late(ctx)
+		defer cancel()
+		c.unplug(ctx, id, gone)
+	}
+	r.leases.Leave(id, gone.Network, gone.MAC)
 	return nil
 }
 
-// card gives the MAC address and slot of a container's NIC on the bridge.
-func (c *networkChanges) card(ctx context.Context, v spec.View, portGroup string) (string, int, error) {
+// card gives the MAC address and slot of a container's NIC on a network's port
+// group; 0 and none: it must be plugged.
+func (c *networkChanges) card(ctx context.Context, v spec.View, n spec.Network) (string, int, error) {
 	for _, e := range v.Container.Endpoints {
-		if e.PortGroup == portGroup && e.MAC != "" {
+		if e.PortGroup == n.PortGroup && e.MAC != "" {
 			return e.MAC, e.PCISlot, nil
 		}
 	}
-	mac, slot, ok, err := c.r.containers().NIC(ctx, v.Container.ID)
-	if err != nil {
+	mac, slot, ok, any, err := c.r.containers().Card(ctx, v.Container.ID, n.PortGroup)
+	switch {
+	case err != nil:
 		return "", 0, err
-	}
-	if !ok {
+	case !any:
 		return "", 0, fmt.Errorf("container %s was made without a network card, it cannot be connected to a network: %w", v.Container.ID, errdefs.ErrPermissionDenied)
+	case !ok:
+		return "", 0, nil
 	}
 	if slot == 0 {
 		slot = vsphere.FirstPCISlot
@@ -280,14 +320,15 @@ func (c *networkChanges) ports(v spec.View, endpoints []spec.Endpoint) error {
 // carryOut gives a container other endpoints: in its configuration, which is
 // believed from then on, in the appliance and in its guest. When that does not
 // work, everything is as it was, and undone is called; it is not when the
-// configuration cannot be written again.
-func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.Endpoint, undone func()) error {
+// configuration cannot be written again. plugged: the guest has to find a card
+// first.
+func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.Endpoint, plugged bool, undone func(context.Context)) error {
 	// From here on it is done, or undone, also without the caller.
 	ctx, cancel := late(ctx)
 	defer cancel()
 	r, id := c.r, v.Container.ID
 	if err := c.ports(v, now); err != nil {
-		undone()
+		undone(ctx)
 		return err
 	}
 	err := r.containers().Update(ctx, id, func(s *spec.Container) error {
@@ -300,7 +341,11 @@ func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.E
 	}
 	if v, verr := r.containers().Container(id); err == nil && verr == nil && v.Status.Phase == spec.PhaseRunning {
 		// One that starts is told when its line is up.
-		err = c.after("guest", r.tell(ctx, id))
+		timeout := pushTimeout
+		if plugged {
+			timeout = plugTimeout
+		}
+		err = c.after("guest", r.tell(ctx, id, timeout))
 	}
 	if err == nil {
 		r.push(ctx)
@@ -317,6 +362,6 @@ func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.E
 		return errors.Join(err, fmt.Errorf("taking it back: %w", back))
 	}
 	_ = c.ports(v, v.Container.Endpoints) // it had these
-	undone()
+	undone(ctx)
 	return err
 }

@@ -131,6 +131,9 @@ func (s *site) consistent(p *PortLayer) {
 	have, want := []string{}, []string{}
 	for _, v := range p.Containers() {
 		for _, e := range v.Container.Endpoints {
+			if e.IP == "" {
+				continue // DHCP's
+			}
 			a, _, _ := strings.Cut(e.IP, "/")
 			want = append(want, e.Network+" "+a+" "+v.Container.ID)
 		}
@@ -139,6 +142,9 @@ func (s *site) consistent(p *PortLayer) {
 	for name, sc := range p.leases.State().Scopes {
 		for a, owner := range sc.Leases {
 			have = append(have, name+" "+a.String()+" "+owner)
+		}
+		if sc.Net.Driver == spec.DriverExternal {
+			continue // the appliance is not on it
 		}
 		if !sc.Net.Builtin {
 			files = append(files, sc.Net.ID+".json")

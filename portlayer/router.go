@@ -24,6 +24,8 @@ import (
 const (
 	// pushTimeout bounds telling one guest of its networks.
 	pushTimeout = 5 * time.Second
+	// plugTimeout likewise, when it has to find a card first (tether's plugWait).
+	plugTimeout = 20 * time.Second
 	// pushes is how many guests are told at once.
 	pushes = 16
 	// retryPush is when guests that could not be told are told again, and when
@@ -37,7 +39,9 @@ type containers interface {
 	Snapshots() []*spec.View
 	Session(ctx context.Context, id string) (exec.Line, error)
 	Update(ctx context.Context, id string, change func(*spec.Container) error) error
-	NIC(ctx context.Context, id string) (mac string, slot int, ok bool, err error)
+	Card(ctx context.Context, id, portGroup string) (mac string, slot int, ok, any bool, err error)
+	Plug(ctx context.Context, id, portGroup, mac string) (slot int, err error)
+	Unplug(ctx context.Context, id, portGroup, mac string) error
 }
 
 // nameServer is what the router needs of package names.
@@ -376,7 +380,7 @@ func (r *router) push(ctx context.Context) bool {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := r.tell(ctx, v.Container.ID); err != nil && ctx.Err() == nil {
+			if err := r.tell(ctx, v.Container.ID, pushTimeout); err != nil && ctx.Err() == nil {
 				failed.Store(true)
 				r.log.WithError(err).WithField(spec.FieldContainer, v.Container.ID).Warn("guest does not know its networks as they are, it is told again")
 			}
@@ -400,12 +404,12 @@ func (r *router) needs(v *spec.View, several bool) bool {
 }
 
 // tell gives a guest its networks as they are now, unless it has them already.
-func (r *router) tell(ctx context.Context, id string) error {
+func (r *router) tell(ctx context.Context, id string, timeout time.Duration) error {
 	cs := r.containers()
 	if cs == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	line, err := cs.Session(ctx, id)
 	if err != nil {

@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/pkg/vsphere"
+	"github.com/vic-engine/vic/portlayer/vmspec"
 )
 
 // startedTimeout bounds how long a start waits until the others know of it.
@@ -73,29 +77,82 @@ func (m *Manager) networksAfter(ctx context.Context, c *Controller) {
 	m.cfg.Networks.Started(ctx, c.id)
 }
 
-// NIC gives the MAC address and PCI slot of a container's first network card;
-// ok is false when it has none.
-func (m *Manager) NIC(ctx context.Context, id string) (mac string, slot int, ok bool, err error) {
+// Card gives the MAC address and PCI slot of a container's network card on a port
+// group; ok is false when it has none there, and any tells whether it has one
+// at all.
+func (m *Manager) Card(ctx context.Context, id, portGroup string) (mac string, slot int, ok, any bool, err error) {
+	cards, backing, _, err := m.cards(ctx, id, portGroup)
+	if err != nil {
+		return "", 0, false, false, err
+	}
+	for _, c := range cards {
+		if e := c.GetVirtualEthernetCard(); vsphere.SameNetwork(backing, e.Backing) {
+			return e.MacAddress, vsphere.SlotOf(c), true, true, nil
+		}
+	}
+	return "", 0, false, len(cards) > 0, nil
+}
+
+func (m *Manager) cards(ctx context.Context, id, portGroup string) ([]types.BaseVirtualEthernetCard, types.BaseVirtualDeviceBackingInfo, *Controller, error) {
 	c, err := m.find(id)
 	if err != nil {
-		return "", 0, false, err
+		return nil, nil, nil, err
+	}
+	backing, err := m.nic(ctx, portGroup)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("network cards of container %s: %w", id, err)
 	}
 	devices, err := m.cfg.VSphere.Devices(ctx, c.ref())
 	if err != nil {
-		return "", 0, false, fmt.Errorf("network cards of container %s: %w", id, err)
+		return nil, nil, nil, fmt.Errorf("network cards of container %s: %w", id, err)
 	}
-	for _, d := range devices {
-		card, is := d.(types.BaseVirtualEthernetCard)
-		if !is {
+	return vsphere.Cards(devices), backing, c, nil
+}
+
+// Plug gives a container, running or not, a card on a port group, and tells the
+// card's PCI slot.
+func (m *Manager) Plug(ctx context.Context, id, portGroup, mac string) (slot int, err error) {
+	cards, backing, c, err := m.cards(ctx, id, portGroup)
+	if err != nil {
+		return 0, err
+	}
+	if len(cards) >= vmspec.MaxNICs {
+		return 0, fmt.Errorf("container %s has %d network cards, a VM can have no more: %w", id, len(cards), errdefs.ErrFailedPrecondition)
+	}
+	n := vsphere.FreeCard(cards)
+	if err := m.reconfigure(ctx, c, vsphere.Add(vsphere.NIC(n, backing, mac))); err != nil {
+		return 0, fmt.Errorf("give container %s a network card on %s: %w", id, portGroup, err)
+	}
+	return vsphere.PCISlot(n), nil
+}
+
+// Unplug takes a container's card on a port group away. None is no error.
+func (m *Manager) Unplug(ctx context.Context, id, portGroup, mac string) error {
+	cards, backing, c, err := m.cards(ctx, id, portGroup)
+	if err != nil {
+		return err
+	}
+	for _, card := range cards {
+		if e := card.GetVirtualEthernetCard(); !vsphere.SameNetwork(backing, e.Backing) || !strings.EqualFold(e.MacAddress, mac) {
 			continue
 		}
-		e := card.GetVirtualEthernetCard()
-		if s, is := e.SlotInfo.(*types.VirtualDevicePciBusSlotInfo); is {
-			slot = int(s.PciSlotNumber)
+		err := m.reconfigure(ctx, c, &types.VirtualDeviceConfigSpec{
+			Operation: types.VirtualDeviceConfigSpecOperationRemove, Device: card.(types.BaseVirtualDevice),
+		})
+		if err != nil {
+			return fmt.Errorf("take the network card on %s from container %s: %w", portGroup, id, err)
 		}
-		return e.MacAddress, slot, true, nil
 	}
-	return "", 0, false, nil
+	return nil
+}
+
+// reconfigure changes a container's hardware, in turn with Update.
+func (m *Manager) reconfigure(ctx context.Context, c *Controller, change types.BaseVirtualDeviceConfigSpec) error {
+	if err := hold(ctx, c.config); err != nil {
+		return err
+	}
+	defer letGo(c.config)
+	return m.cfg.VSphere.Reconfigure(ctx, c.ref(), types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{change}})
 }
 
 // Session gives the line of a container's guest, waiting for it until ctx ends.

@@ -1,6 +1,8 @@
 package network
 
 import (
+	"maps"
+	"strings"
 	"sync"
 
 	"github.com/vic-engine/vic/pkg/spec"
@@ -97,10 +99,15 @@ func (l *Leases) HasPorts(owner string, endpoints []spec.Endpoint) {
 	l.s = l.s.withPorts(owner, endpoints)
 }
 
-// Leave gives back an address on one network.
-func (l *Leases) Leave(owner, network string) {
+// Leave gives back an address on one network, and on a container network that of
+// the card, which goes with it.
+func (l *Leases) Leave(owner, network, mac string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if sc, err := l.s.find(network); err == nil && sc.external() && l.s.macs[strings.ToLower(mac)] == owner {
+		l.s.macs = maps.Clone(l.s.macs)
+		delete(l.s.macs, strings.ToLower(mac))
+	}
 	l.s = ReleaseOn(l.s, owner, network)
 }
 

@@ -21,8 +21,8 @@ const (
 	firstUnit = 2 // position of the first volume
 )
 
-// maxNICs is vSphere's limit of network cards per VM.
-const maxNICs = 10
+// MaxNICs is vSphere's limit of network cards per VM.
+const MaxNICs = 10
 
 // Names of files in the VM's folder.
 const (
@@ -76,8 +76,8 @@ func Arrange(c spec.Container) (spec.Container, error) {
 func arrangeNICs(endpoints []spec.Endpoint) ([]spec.Endpoint, error) {
 	out := append([]spec.Endpoint(nil), endpoints...)
 	cards := nics(out)
-	if len(cards) > maxNICs {
-		return out, fmt.Errorf("container is on %d port groups, a VM can be on %d: %w", len(cards), maxNICs, errdefs.ErrInvalidArgument)
+	if len(cards) > MaxNICs {
+		return out, fmt.Errorf("container is on %d port groups, a VM can be on %d: %w", len(cards), MaxNICs, errdefs.ErrInvalidArgument)
 	}
 	for n, card := range cards {
 		for i := range out {
