@@ -15,6 +15,22 @@ import (
 // plugWait is how long a card that vSphere has plugged may take to appear.
 const plugWait = 15 * time.Second
 
+// leaseGrace is how long a connect waits for DHCP, so that the address is known when
+// it returns. It comes later, if it must.
+const leaseGrace = 3 * time.Second
+
+func (n *nics) awaitLeases(ctx context.Context, cards []*nic) {
+	ctx, cancel := context.WithTimeout(ctx, leaseGrace)
+	defer cancel()
+	for _, c := range cards {
+		select {
+		case <-c.ready:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // guard makes the filters of all cards on container networks say what their trust
 // levels let through. A card that is not up yet never was without. Where a filter
 // cannot be set, what was there stays.

@@ -187,11 +187,17 @@ func TestTrustLevels(t *testing.T) {
 	})
 	t.Run("routes", func(t *testing.T) {
 		text := n.must(t, "sh", "-c", "ip rule; ip route show table 101; ip route")
-		for _, want := range []string{"from " + direct + " lookup 101", "lookup main suppress_prefixlength 0", "default via " + router + " dev eth1"} {
+		for _, want := range []string{"from " + direct + " lookup 101", "10.9.0.0/16 dev eth1 scope link", "default via " + router + " dev eth1"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %q in\n%s", want, text)
 			}
 		}
+	})
+	t.Run("a client of the bridge whose own network is another card's", func(t *testing.T) {
+		const client = "10.9.2.99"
+		mark := w.mark()
+		w.put(ping(macG, client, macA, one+"2", "over the bridge"))
+		w.wait(t, macA, mark, "a reply by the way that it came", []byte("over the bridge"))
 	})
 	t.Run("DHCP server gone and back", func(t *testing.T) {
 		if st := n.status(t); st.Addresses["dhcp"] != leased+"/16" || st.Addresses["direct"] != direct+"/16" {

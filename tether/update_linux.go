@@ -77,6 +77,7 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 		}
 		c.nics.startLease(n)
 	}
+	c.nics.awaitLeases(ctx, leased)
 	// Peers of a trust level are those of the address that it has now.
 	if err := errors.Join(c.nics.guard(), c.nics.routes()); err != nil {
 		return err

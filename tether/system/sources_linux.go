@@ -13,11 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Priorities of our routing rules, before the kernel's own for its main table
-// (32766), and the first of our tables, one for each card.
+// sourceRules is the priority of our routing rules, before the kernel's own for its
+// main table (32766); firstTable the first of our tables, one for each card.
 const (
-	localRules  = 100 // the main table, without its default routes
-	sourceRules = 101 // by the source, a card's own
+	sourceRules = 100
 	firstTable  = 100
 )
 
@@ -29,40 +28,78 @@ type Source struct {
 }
 
 // RouteBySource lets what has an address of a card leave by that card, to its own
-// router: who came in by a card that has not the default route gets an answer by
-// the way he came. With one card there is nothing to choose. It may be called
-// again whenever anything has changed.
+// router if not to a neighbour there: who came in by one card gets an answer by the
+// way he came, also when his own network is that of another card. With one card
+// there is nothing to choose. It may be called again whenever anything has changed.
 func RouteBySource(sources []Source) error {
-	var want []*netlink.Rule
+	var rules []*netlink.Rule
 	for i, s := range sources {
-		if s.Gateway == "" || len(sources) < 2 {
+		if len(sources) < 2 || len(s.Addresses) == 0 {
 			continue
 		}
-		gw := net.ParseIP(s.Gateway)
-		if gw == nil {
-			return fmt.Errorf("%s: gateway %q is not an address", s.Link.Name, s.Gateway)
-		}
-		err := netlink.RouteReplace(&netlink.Route{LinkIndex: s.Link.l.Attrs().Index, Gw: gw, Table: firstTable + i, Flags: int(netlink.FLAG_ONLINK)})
+		routes, nets, err := s.routes(firstTable + i)
 		if err != nil {
-			return fmt.Errorf("%s: route of its own through %s: %w", s.Link.Name, s.Gateway, err)
+			return err
 		}
-		for _, cidr := range s.Addresses {
-			a, err := netlink.ParseAddr(cidr)
-			if err != nil {
-				return fmt.Errorf("%s: address %q: %w", s.Link.Name, cidr, err)
-			}
+		if err := setTable(firstTable+i, routes); err != nil {
+			return fmt.Errorf("%s: routes of its own: %w", s.Link.Name, err)
+		}
+		for _, n := range nets {
 			r := netlink.NewRule()
 			r.Priority, r.Table, r.Family = sourceRules, firstTable+i, unix.AF_INET
-			r.Src = &net.IPNet{IP: a.IP, Mask: net.CIDRMask(32, 32)}
-			want = append(want, r)
+			r.Src = &net.IPNet{IP: n.IP, Mask: net.CIDRMask(32, 32)}
+			rules = append(rules, r)
 		}
 	}
-	if len(want) > 0 {
-		r := netlink.NewRule()
-		r.Priority, r.Table, r.Family, r.SuppressPrefixlen = localRules, unix.RT_TABLE_MAIN, unix.AF_INET, 0
-		want = append(want, r)
+	return setRules(rules)
+}
+
+// routes are what a card's table holds, and its addresses.
+func (s Source) routes(table int) (routes []netlink.Route, nets []*net.IPNet, err error) {
+	index := s.Link.l.Attrs().Index
+	for _, cidr := range s.Addresses {
+		a, err := netlink.ParseAddr(cidr)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: address %q: %w", s.Link.Name, cidr, err)
+		}
+		nets = append(nets, a.IPNet)
+		routes = append(routes, netlink.Route{LinkIndex: index, Table: table, Scope: netlink.SCOPE_LINK,
+			Dst: &net.IPNet{IP: a.IP.Mask(a.Mask), Mask: a.Mask}})
 	}
-	return setRules(want)
+	if s.Gateway == "" {
+		return routes, nets, nil
+	}
+	gw := net.ParseIP(s.Gateway)
+	if gw == nil {
+		return nil, nil, fmt.Errorf("%s: gateway %q is not an address", s.Link.Name, s.Gateway)
+	}
+	return append(routes, netlink.Route{LinkIndex: index, Table: table, Gw: gw, Flags: int(netlink.FLAG_ONLINK)}), nets, nil
+}
+
+// setTable makes want all routes of a table.
+func setTable(table int, want []netlink.Route) error {
+	for _, r := range want {
+		if err := netlink.RouteReplace(&r); err != nil {
+			return fmt.Errorf("set %s: %w", r, err)
+		}
+	}
+	have, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	for _, h := range have {
+		same := func(w netlink.Route) bool {
+			whole := w.Dst == nil && (h.Dst == nil || h.Dst.IP.IsUnspecified())
+			return h.LinkIndex == w.LinkIndex && (whole || w.Dst != nil && h.Dst != nil && h.Dst.String() == w.Dst.String()) && h.Gw.Equal(w.Gw)
+		}
+		if slices.ContainsFunc(want, same) {
+			continue
+		}
+		if err := netlink.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove %s: %w", h, err)
+		}
+	}
+	return nil
 }
 
 func setRules(want []*netlink.Rule) error {
@@ -70,9 +107,10 @@ func setRules(want []*netlink.Rule) error {
 	if err != nil {
 		return fmt.Errorf("routing rules: %w", err)
 	}
-	same := func(a, b *netlink.Rule) bool {
-		return a.Priority == b.Priority && a.Table == b.Table && (a.Src == nil) == (b.Src == nil) && (a.Src == nil || a.Src.String() == b.Src.String())
+	same := func(h, w *netlink.Rule) bool {
+		return h.Table == w.Table && h.Src != nil && h.Src.String() == w.Src.String()
 	}
+	have = slices.DeleteFunc(have, func(h netlink.Rule) bool { return h.Priority != sourceRules })
 	for _, w := range want {
 		if slices.ContainsFunc(have, func(h netlink.Rule) bool { return same(&h, w) }) {
 			continue
@@ -82,8 +120,7 @@ func setRules(want []*netlink.Rule) error {
 		}
 	}
 	for _, h := range have {
-		ours := h.Priority == localRules || h.Priority == sourceRules
-		if !ours || slices.ContainsFunc(want, func(w *netlink.Rule) bool { return same(&h, w) }) {
+		if slices.ContainsFunc(want, func(w *netlink.Rule) bool { return same(&h, w) }) {
 			continue
 		}
 		if err := netlink.RuleDel(&h); err != nil && !errors.Is(err, unix.ENOENT) {
