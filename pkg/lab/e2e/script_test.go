@@ -27,12 +27,13 @@ func TestVCenter(t *testing.T) { lifecycle(t, "vcenter") }
 // lab as it was before.
 func lifecycle(t *testing.T, mode string) {
 	f := startLab(t, mode)
+	networks := f.containerNetworks(t)
 	before := f.inventory(t)
 	key := filepath.Join(f.wd, "debug")
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v %s", err, out)
 	}
-	out := f.create(t, "VCH001", "--debug", "1", "--debug-authorized-key", key+".pub")
+	out := f.create(t, "VCH001", append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)...)
 	checkTranscript(t, "create", mode, out)
 
 	params := testscript.Params{
@@ -48,6 +49,14 @@ func lifecycle(t *testing.T, mode string) {
 		testscript.Run(t, p)
 	})
 	ok = t.Run("resize", f.resize) && ok
+	// What is the same in all modes, but costs time, is in one mode's folder.
+	if own := filepath.Join("testdata", mode); exists(own) {
+		ok = t.Run(mode, func(t *testing.T) {
+			p := params
+			p.Dir = own
+			testscript.Run(t, p)
+		}) && ok
+	}
 	// What changes the whole VCH goes one by one.
 	alone, err := filepath.Glob(filepath.Join("testdata", "alone", "*.txtar"))
 	if err != nil || len(alone) == 0 {
@@ -70,6 +79,25 @@ func lifecycle(t *testing.T, mode string) {
 	checkTranscript(t, "delete", mode, out)
 	if d := cmp.Diff(before, f.inventory(t)); d != "" {
 		t.Errorf("delete left the lab changed (-before +after):\n%s", d)
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// containerNetworks are the options of create for the networks that the scripts of
+// ESXi use: one with the lab's DHCP, one of a port group that is made here.
+func (f *fixture) containerNetworks(t *testing.T) []string {
+	if f.mode != "esxi" {
+		return nil
+	}
+	f.run(t, upTimeout, "vic-lab", "govc", "host.portgroup.add", "-vswitch", "vSwitch0", "Production")
+	return []string{
+		"--container-network", "VM Network:direct",
+		"--container-network", "Production:prod", "--container-network-gateway", "Production:10.9.0.1/16",
+		"--container-network-ip-range", "Production:10.9.1.0/24", "--container-network-firewall", "Production:peers",
 	}
 }
 

@@ -17,6 +17,9 @@ var transcripts = map[string][]string{
 		`### Installing VCH ####`,
 		`Generating certificate/key pair - private key in \./VCH001-key\.pem`,
 		`Validating supplied configuration`,
+		// Not the article's: container networks are given besides.
+		`Container network direct: port group VM Network, DHCP, firewall published`,
+		`Container network prod: port group Production, gateway 10\.9\.0\.1/16, addresses 10\.9\.1\.0/24, firewall peers`,
 		`Firewall status: DISABLED on /ha-datacenter/host/\S+/\S+`,
 		`Firewall configuration OK on hosts:`,
 		`/ha-datacenter/host/\S+/\S+`,
