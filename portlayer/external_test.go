@@ -127,6 +127,15 @@ func TestContainerNetworks(t *testing.T) {
 		t.Errorf("cards %s, endpoints %+v", s.cards(a), v.Container.Endpoints)
 	}
 	s.consistent(p)
+	// Its last network goes: the card stays for the next.
+	if err := errors.Join(p.Disconnect(ctx, a, "bridge"), p.Disconnect(ctx, a, "direct")); err != nil {
+		t.Fatal(err)
+	}
+	kept := s.cards(a)
+	if err := p.Connect(ctx, a, spec.Endpoint{Network: "direct"}); err != nil || s.cards(a) != kept || !strings.HasPrefix(s.told(a), "direct=10.9.1.") {
+		t.Errorf("connected again: %v, cards %s, were %s, told %s", err, s.cards(a), kept, s.told(a))
+	}
+	s.consistent(p)
 }
 
 // What fails, or is killed, at any step leaves no card behind that nobody finds,

@@ -1,6 +1,7 @@
 package portlayer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -271,7 +272,9 @@ func (c *networkChanges) disconnect(ctx context.Context, id, name string) error 
 	if err := c.carryOut(ctx, v, network.Arrange(now), false, func(context.Context) {}); err != nil {
 		return err
 	}
-	if gone.Trust != "" {
+	// A last card stays, down: a guest that never had one has no driver for it, so
+	// that one without any is connected to nothing again.
+	if gone.Trust != "" && len(now) > 0 {
 		ctx, cancel := late(ctx)
 		defer cancel()
 		c.unplug(ctx, id, gone)
@@ -288,19 +291,16 @@ func (c *networkChanges) card(ctx context.Context, v spec.View, n spec.Network) 
 			return e.MAC, e.PCISlot, nil
 		}
 	}
-	mac, slot, ok, any, err := c.r.containers().Card(ctx, v.Container.ID, n.PortGroup)
+	nic, cards, err := c.r.containers().Card(ctx, v.Container.ID, n.PortGroup)
 	switch {
 	case err != nil:
 		return "", 0, err
-	case !any:
+	case cards == 0:
 		return "", 0, fmt.Errorf("container %s was made without a network card, it cannot be connected to a network: %w", v.Container.ID, errdefs.ErrPermissionDenied)
-	case !ok:
+	case nic == nil:
 		return "", 0, nil
 	}
-	if slot == 0 {
-		slot = vsphere.FirstPCISlot
-	}
-	return mac, slot, nil
+	return nic.MAC, cmp.Or(nic.Slot, vsphere.FirstPCISlot), nil
 }
 
 // ports lets a running container have the host ports of its endpoints.

@@ -39,7 +39,7 @@ type containers interface {
 	Snapshots() []*spec.View
 	Session(ctx context.Context, id string) (exec.Line, error)
 	Update(ctx context.Context, id string, change func(*spec.Container) error) error
-	Card(ctx context.Context, id, portGroup string) (mac string, slot int, ok, any bool, err error)
+	Card(ctx context.Context, id, portGroup string) (nic *exec.NIC, cards int, err error)
 	Plug(ctx context.Context, id, portGroup, mac string) (slot int, err error)
 	Unplug(ctx context.Context, id, portGroup, mac string) error
 }

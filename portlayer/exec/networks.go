@@ -77,20 +77,25 @@ func (m *Manager) networksAfter(ctx context.Context, c *Controller) {
 	m.cfg.Networks.Started(ctx, c.id)
 }
 
-// Card gives the MAC address and PCI slot of a container's network card on a port
-// group; ok is false when it has none there, and any tells whether it has one
-// at all.
-func (m *Manager) Card(ctx context.Context, id, portGroup string) (mac string, slot int, ok, any bool, err error) {
-	cards, backing, _, err := m.cards(ctx, id, portGroup)
+// NIC is a network card of a containerVM; Slot 0: vSphere has given none yet.
+type NIC struct {
+	MAC  string
+	Slot int
+}
+
+// Card gives a container's network card on a port group, nil when it has none
+// there, and how many it has in all.
+func (m *Manager) Card(ctx context.Context, id, portGroup string) (nic *NIC, cards int, err error) {
+	list, backing, _, err := m.cards(ctx, id, portGroup)
 	if err != nil {
-		return "", 0, false, false, err
+		return nil, 0, err
 	}
-	for _, c := range cards {
+	for _, c := range list {
 		if e := c.GetVirtualEthernetCard(); vsphere.SameNetwork(backing, e.Backing) {
-			return e.MacAddress, vsphere.SlotOf(c), true, true, nil
+			return &NIC{e.MacAddress, vsphere.SlotOf(c)}, len(list), nil
 		}
 	}
-	return "", 0, false, len(cards) > 0, nil
+	return nil, len(list), nil
 }
 
 func (m *Manager) cards(ctx context.Context, id, portGroup string) ([]types.BaseVirtualEthernetCard, types.BaseVirtualDeviceBackingInfo, *Controller, error) {
