@@ -9,5 +9,5 @@
 // spec.Container or spec.VCH, and everything it reports goes back there.
 //
 // Start reading at Steps in steps_linux.go, then Boot in boot_linux.go. Networks that
-// change while a container runs are update_linux.go.
+// change while a container runs are update_linux.go, container networks trust_linux.go.
 package tether

@@ -8,6 +8,9 @@
 // outside only to published ports. As the networks share a wire, each guest
 // hears only its peers and the router once there is more than one network.
 //
+// Container networks (external.go) are port groups that the appliance is not on:
+// here they have addresses and cards, and neither routes, ports nor names.
+//
 // Everything but Store and Setup is a pure function of State, a value, and of
 // the containers: rules, forwards, peers, names. Networks are kept as files of
 // the image datastore; addresses, MAC addresses and ports nowhere but in the

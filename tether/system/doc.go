@@ -7,5 +7,6 @@
 // What is not a system call (the texts of resolv.conf and hosts, the parsing of
 // kernel files) is in files without _linux and tested as tables.
 //
-// Start reading at mounts_linux.go; the packet filter is filter.go.
+// Start reading at mounts_linux.go; the packet filter of bridge
+// networks is filter.go, that of container networks trust.go.
 package system
