@@ -421,7 +421,9 @@ func (n neighbour) status(t *testing.T) guestinfo.Status {
 func TestNoFilterNoStart(t *testing.T) {
 	m := isos.Bootstrap()
 	for i := range m.Modules {
-		m.Modules[i].Demand = strings.Replace(m.Modules[i].Demand, isos.DemandFilter, "nothing", 1)
+		if m.Modules[i].Demand != "" {
+			m.Modules[i].Demand = "nothing"
+		}
 	}
 	builder, err := isos.New(isos.Config{Root: "..", Log: logrus.NewEntry(logrus.New())})
 	if err != nil {
@@ -431,17 +433,22 @@ func TestNoFilterNoStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := container(`echo runs`)
-	c.Endpoints, c.NetworkFilter = []spec.Endpoint{endpoint("one", macA, one+"2")}, true
-	vm := qemutest.Boot(t, qemutest.Options{ISO: iso, Console: 2, GuestInfo: keys(t, c), Network: newWire(macG), Disks: disks(t),
-		NICs: []machine.NIC{{Network: "VCH Bridge", MAC: macA, Slot: 192}}})
-	out := output(t, vm)
-	vm.WaitOff(limit)
-	st, err := guestinfo.DecodeStatus(c.ID, vm.Guest.Keys())
-	if err != nil || st.Exit.Code != spec.ExitGuestFailed || !strings.Contains(st.Exit.Error, "network filter") {
-		t.Errorf("reported %+v %v", st, err)
-	}
-	if text := <-out.all; text != "" {
-		t.Errorf("it ran: %q", text)
+	for want, e := range map[string]spec.Endpoint{
+		"network filter":                 endpoint("one", macA, one+"2"),
+		"firewall of container networks": {Network: "direct", MAC: macA, IP: direct + "/16", Trust: spec.TrustPublished},
+	} {
+		c := container(`echo runs`)
+		c.Endpoints, c.NetworkFilter = []spec.Endpoint{e}, e.Trust == ""
+		vm := qemutest.Boot(t, qemutest.Options{ISO: iso, Console: 2, GuestInfo: keys(t, c), Network: newWire(macG), Disks: disks(t),
+			NICs: []machine.NIC{{Network: "VCH Bridge", MAC: macA, Slot: 192}}})
+		out := output(t, vm)
+		vm.WaitOff(limit)
+		st, err := guestinfo.DecodeStatus(c.ID, vm.Guest.Keys())
+		if err != nil || st.Exit.Code != spec.ExitGuestFailed || !strings.Contains(st.Exit.Error, want) {
+			t.Errorf("reported %+v %v, want %s", st, err, want)
+		}
+		if text := <-out.all; text != "" {
+			t.Errorf("it ran: %q", text)
+		}
 	}
 }
