@@ -225,13 +225,18 @@ func (r *resolver) host() {
 		for _, n := range r.c.NICs {
 			ok = ok && on(h, n.Network.Hosts)
 		}
+		for _, n := range r.c.VCH.ContainerNetworks {
+			if x, found := r.s.network(n.PortGroup); found {
+				ok = ok && on(h, x.Hosts)
+			}
+		}
 		if ok {
 			r.c.Host = h.Object
 			return
 		}
 	}
 	if len(r.is.list) == 0 {
-		r.is.addf("--compute-resource", "%s has no DRS, and no host of it has the datastore and both networks", r.c.Compute.Path)
+		r.is.addf("--compute-resource", "%s has no DRS, and no host of it has the datastore and all networks", r.c.Compute.Path)
 	}
 }
 

@@ -93,7 +93,7 @@ func (f *Fake) Connect(_ context.Context, id string, e spec.Endpoint) error {
 	if err := f.lease(&e, id, 1+len(f.containers)); err != nil {
 		return err
 	}
-	if eps := c.view.Container.Endpoints; len(eps) > 0 {
+	if eps := c.view.Container.Endpoints; len(eps) > 0 && e.Trust == "" {
 		e.MAC = eps[0].MAC
 	}
 	c.view.Container.Endpoints = arrange(append(slices.Clone(c.view.Container.Endpoints), e))
@@ -113,7 +113,7 @@ func (f *Fake) Disconnect(_ context.Context, id, network string) error {
 		return fmt.Errorf("container %s on network %s: %w", id, network, errdefs.ErrNotFound)
 	}
 	for _, e := range c.view.Container.Endpoints {
-		if e.NetworkID == network && len(eps) > 0 {
+		if e.NetworkID == network && len(eps) > 0 && e.Trust == "" && eps[0].Trust == "" {
 			eps[0].Ports = append(slices.Clone(eps[0].Ports), e.Ports...)
 		}
 	}
@@ -121,16 +121,19 @@ func (f *Fake) Disconnect(_ context.Context, id, network string) error {
 	return nil
 }
 
-// arrange puts endpoints with a way out first, and all ports on the first.
+// arrange puts endpoints with a way out first, and all published ports on the first
+// that is on the bridge.
 func arrange(eps []spec.Endpoint) []spec.Endpoint {
 	var ports []string
 	for i := range eps {
-		ports = append(ports, eps[i].Ports...)
-		eps[i].Ports = nil
+		if eps[i].Trust == "" {
+			ports = append(ports, eps[i].Ports...)
+			eps[i].Ports = nil
+		}
 	}
 	slices.SortStableFunc(eps, func(a, b spec.Endpoint) int { return cmp.Compare(btoi(a.Gateway == ""), btoi(b.Gateway == "")) })
-	if len(eps) > 0 {
-		eps[0].Ports = ports
+	if i := slices.IndexFunc(eps, func(e spec.Endpoint) bool { return e.Trust == "" }); i >= 0 {
+		eps[i].Ports = ports
 	}
 	return eps
 }
@@ -172,6 +175,9 @@ func (f *Fake) lease(e *spec.Endpoint, owner string, nth int) error {
 		e.Gateway = n.Gateway
 	}
 	e.MAC = cmp.Or(e.MAC, fmt.Sprintf("00:50:56:00:00:%02x", nth))
+	if e.Trust != "" {
+		return nil // its ports are its own
+	}
 	ports := slices.Clone(e.Ports)
 	for i, text := range ports {
 		p, err := engine.ParsePublishedPort(text)
