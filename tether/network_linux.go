@@ -37,6 +37,9 @@ func (c *Container) network(ctx context.Context) error {
 }
 
 func (c *Container) addresses(ctx context.Context) error {
+	if c.maintenance {
+		return nil // nobody needs one
+	}
 	ctx, cancel := context.WithTimeout(ctx, addressWait)
 	defer cancel()
 	if err := c.nics.wait(ctx); err != nil {

@@ -50,6 +50,9 @@ func endpointConfigs(endpoints []spec.Endpoint) ([]nicConfig, error) {
 	var list []nicConfig
 	at := map[string]int{}
 	for _, e := range endpoints {
+		if err := checkTrust(e); err != nil {
+			return nil, fmt.Errorf("network %s: %w: %w", e.Network, err, errdefs.ErrInvalidArgument)
+		}
 		mac := strings.ToLower(e.MAC)
 		if i, shared := at[mac]; shared && mac != "" && (e.Trust != "" || list[i].Trust != "") {
 			return nil, fmt.Errorf("network %s: a container network shares its card %s with no other: %w", e.Network, e.MAC, errdefs.ErrInvalidArgument)
@@ -74,6 +77,15 @@ func endpointConfigs(endpoints []spec.Endpoint) ([]nicConfig, error) {
 		c.Places = append(c.Places, place{e.Network, e.IP, e.Gateway})
 	}
 	return list, nil
+}
+
+// checkTrust finds what its card's filter could not be made of.
+func checkTrust(e spec.Endpoint) error {
+	if e.Trust == "" {
+		return nil
+	}
+	_, err := system.TrustRules([]system.TrustedLink{{Link: e.Network, Level: e.Trust, Peers: e.Peers, Ports: e.Ports}})
+	return err
 }
 
 // place gives a card its addresses and its default route, and returns the

@@ -87,6 +87,15 @@ func TestEndpointConfigs(t *testing.T) {
 			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"inner", "172.17.0.2/16", ""}, {"bridge", "172.16.0.2/16", "172.16.0.1"}}}}, "172.16.0.1"},
 		"internal": {[]spec.Endpoint{{Network: "inner", MAC: "a", IP: "172.17.0.2/16"}},
 			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"inner", "172.17.0.2/16", ""}}}}, ""},
+		"container networks": {[]spec.Endpoint{
+			{Network: "dhcp", MAC: "b", Trust: spec.TrustPublished, Ports: []string{"80/tcp"}},
+			{Network: "static", MAC: "c", IP: "10.9.0.5/16", Gateway: "10.9.0.1", Trust: spec.TrustPeers, Peers: []string{"10.9.1.0/24"}},
+			{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1", Ports: []string{"8000:80/tcp"}}},
+			[]nicConfig{
+				{Names: []string{"dhcp"}, MAC: "b", Link: "eth0", DHCP: true, Trust: spec.TrustPublished, Ports: []string{"80/tcp"}},
+				{MAC: "c", Link: "eth1", Metric: 100, Places: []place{{"static", "10.9.0.5/16", "10.9.0.1"}}, Trust: spec.TrustPeers, Peers: []string{"10.9.1.0/24"}},
+				{MAC: "a", Link: "eth2", Metric: 200, Places: []place{{"bridge", "172.16.0.2/16", "172.16.0.1"}}},
+			}, ""},
 		"none": {nil, nil, ""},
 	} {
 		got, err := endpointConfigs(c.in)
@@ -103,6 +112,17 @@ func TestEndpointConfigs(t *testing.T) {
 	} {
 		if _, err := endpointConfigs(bad); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "network y") {
 			t.Errorf("a lease on a shared card: %v", err)
+		}
+	}
+	for want, bad := range map[string]spec.Endpoint{
+		`trust level "shut"`: {Network: "y", MAC: "b", IP: "10.9.0.5/16", Trust: "shut"},
+		`port "80"`:          {Network: "y", MAC: "b", IP: "10.9.0.5/16", Trust: spec.TrustPublished, Ports: []string{"80"}},
+		`"all"`:              {Network: "y", MAC: "b", IP: "10.9.0.5/16", Trust: spec.TrustPeers, Peers: []string{"all"}},
+		"shares its card":    {Network: "y", MAC: "a", IP: "10.9.0.5/16", Trust: spec.TrustOpen},
+	} {
+		list := []spec.Endpoint{{Network: "x", MAC: "a", IP: "172.17.0.2/16"}, bad}
+		if _, err := endpointConfigs(list); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "network y") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
 		}
 	}
 }
