@@ -52,9 +52,9 @@ func (s *site) cards(id string) string {
 	return strings.Join(out, ", ")
 }
 
-func withContainerNetworks(t *testing.T) (*site, *PortLayer, func(), spec.Image) {
+func withContainerNetworks(t *testing.T, mode lab.Mode) (*site, *PortLayer, func(), spec.Image) {
 	t.Helper()
-	s := newSite(t, lab.ModeESXi)
+	s := newSite(t, mode)
 	s.cfg.VCH.ContainerNetworks = []spec.ContainerNetwork{
 		{Name: "direct", PortGroup: "VM Network", Gateway: "10.9.0.1/16", Ranges: []string{"10.9.1.0/24"}, DNS: []string{"10.9.0.2"}, Trust: spec.TrustPeers},
 	}
@@ -69,7 +69,13 @@ func withContainerNetworks(t *testing.T) (*site, *PortLayer, func(), spec.Image)
 // A container on a container network has a card of its own there, from the create
 // on or plugged while it runs.
 func TestContainerNetworks(t *testing.T) {
-	s, p, stop, img := withContainerNetworks(t)
+	for _, mode := range []lab.Mode{lab.ModeESXi, lab.ModeVCenter} {
+		t.Run(string(mode), func(t *testing.T) { testContainerNetworks(t, mode) })
+	}
+}
+
+func testContainerNetworks(t *testing.T, mode lab.Mode) {
+	s, p, stop, img := withContainerNetworks(t, mode)
 	defer func() { stop() }()
 	ctx := t.Context()
 	a := s.run(p, img, 1, spec.Endpoint{Network: "direct", Ports: []string{"80/tcp"}})
@@ -141,7 +147,7 @@ func TestContainerNetworks(t *testing.T) {
 // What fails, or is killed, at any step leaves no card behind that nobody finds,
 // and no address.
 func TestContainerNetworkConnectFails(t *testing.T) {
-	s, p, stop, img := withContainerNetworks(t)
+	s, p, stop, img := withContainerNetworks(t, lab.ModeESXi)
 	defer func() { stop() }()
 	ctx := t.Context()
 	a := s.run(p, img, 1, spec.Endpoint{Network: "bridge"})
