@@ -100,6 +100,10 @@ const DemandFilter = "filter"
 // follows connections (Tracking in package tether/system).
 const DemandTrust = "trust"
 
+// DemandPolicy is the rules of policies that concern a container (Policing in
+// package tether/system). They follow connections.
+const DemandPolicy = "policy"
+
 // Bootstrap is the image that containerVMs boot.
 func Bootstrap() Manifest {
 	return Manifest{
@@ -107,7 +111,9 @@ func Bootstrap() Manifest {
 		Volume:  "VIC_BOOTSTRAP",
 		Cmdline: "console=ttyS2,115200 " + quiet,
 		Modules: append(bootModules(), Module{Name: "overlay"},
-			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust}, Module{Name: "nft_ct", Demand: DemandTrust}),
+			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust + "," + DemandPolicy},
+			Module{Name: "nft_ct", Demand: DemandTrust + "," + DemandPolicy},
+			Module{Name: "nft_reject_inet", Demand: DemandPolicy}),
 		Files: append(dirs("dev", "proc", "sys", "run", "tmp", "etc"),
 			File{Path: "init", Mode: 0o755, Program: "cmd/tether"}),
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
+	"github.com/vic-engine/vic/pkg/policy/firewall"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/tether/session"
 	"github.com/vic-engine/vic/tether/system"
@@ -60,6 +61,7 @@ type Container struct {
 	written     map[string]string // the host files, as we wrote them last
 	reporting   sync.Mutex        // guards reported
 	reported    map[string]string // addresses by network
+	firewall    firewall.Firewall // of policies; guarded by updating
 	running     chan struct{}     // closed when the process has started
 	once        sync.Once         // of that
 }
@@ -329,6 +331,9 @@ func (c *Container) process(ctx context.Context) error {
 		return nil
 	}
 	c.awaitPeers(ctx)
+	if err := c.closeUntold(); err != nil {
+		return err
+	}
 	exit, err := c.session.Run(ctx, rootDir)
 	if err != nil {
 		return err

@@ -19,11 +19,12 @@ import (
 // peers. An engine that is up tells them as soon as the line is.
 const peersWait = 5 * time.Second
 
-// awaitPeers lets the engine name the peers of a filtered container first, so that
-// the process finds them when it starts.
+// awaitPeers lets the engine name the peers of a filtered container first, and send
+// the rules of its policies, so that the process finds both when it starts.
 func (c *Container) awaitPeers(ctx context.Context) {
 	c.updating.Lock()
-	alone := !c.spec.NetworkFilter || !slices.ContainsFunc(c.spec.Endpoints, func(e spec.Endpoint) bool { return e.Trust == "" })
+	filtered := c.spec.NetworkFilter && slices.ContainsFunc(c.spec.Endpoints, func(e spec.Endpoint) bool { return e.Trust == "" })
+	alone := !filtered && (!c.spec.NetworkPolicy || len(c.spec.Endpoints) == 0)
 	c.updating.Unlock()
 	if alone {
 		return
@@ -67,6 +68,11 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 	if err := errors.Join(c.nics.leave(configs), c.nics.guard()); err != nil {
 		return err
 	}
+	if u.Policed {
+		if err := c.police(u); err != nil {
+			return err
+		}
+	}
 	added, err := c.placeAll(wanted)
 	if err != nil {
 		return err
@@ -92,6 +98,11 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 			}
 		}
 	}
+	if !u.Policed {
+		if err := c.firewall.Remove(); err != nil {
+			return err
+		}
+	}
 	c.spec.Endpoints, c.spec.DNS, c.spec.Hosts = u.Endpoints, u.DNS, u.Hosts
 	if err := c.rewriteHostFiles(); err != nil {
 		return err
@@ -105,7 +116,7 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 	}
 	c.reportAddresses()
 	c.told.Do(func() { close(c.updated) })
-	c.log.WithField("addresses", c.nics.own()).WithField("filter", u.Filter).WithField("peers", len(u.Peers)).
+	c.log.WithField("addresses", c.nics.own()).WithField("filter", u.Filter).WithField("peers", len(u.Peers)).WithField("rules", len(u.Policy)).
 		WithField(spec.FieldDuration, time.Since(begin).Round(100*time.Microsecond)).Info("networks set")
 	return nil
 }

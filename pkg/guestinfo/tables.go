@@ -35,6 +35,7 @@ func containerFields() []field[spec.Container] {
 		{name: "dns/options", at: func(c *c) any { return &c.DNS.Options }, option: "--dns-option", doc: "resolver options"},
 		{name: "hosts", at: func(c *c) any { return &c.Hosts }, option: "--add-host", doc: "extra lines of /etc/hosts, name:address"},
 		{name: "network/filter", at: func(c *c) any { return &c.NetworkFilter }, doc: "the guest lets nobody in before the engine has named its peers"},
+		{name: "network/policy", at: func(c *c) any { return &c.NetworkPolicy }, doc: "nothing passes before the engine has sent the rules of policies"},
 		{name: "authorizedkey", at: func(c *c) any { return &c.AuthorizedKey }, doc: "SSH public key of the engine, the only one accepted on the control line"},
 	}
 }

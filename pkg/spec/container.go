@@ -3,6 +3,8 @@ package spec
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -51,6 +53,9 @@ type Container struct {
 	// does not come from somebody whom a NetworkUpdate names. Set when the
 	// container is made while the VCH has several bridge networks.
 	NetworkFilter bool
+	// NetworkPolicy makes the guest let nothing pass once its process runs, before
+	// a NetworkUpdate has brought the rules of policies that concern it.
+	NetworkPolicy bool
 	// DNS is written to /etc/resolv.conf.
 	DNS DNS
 	// Hosts are extra lines of /etc/hosts, "name:address" as Docker spells it.
@@ -209,6 +214,36 @@ type NetworkUpdate struct {
 	Filter     bool
 	GatewayMAC string
 	Peers      []Peer
+	// Policed is set when policies concern the guest: it enforces Policy, which may
+	// be empty for now, on all that it sends and hears.
+	Policed bool         `json:",omitempty"`
+	Policy  []PolicyRule `json:",omitempty"`
+}
+
+// PolicyRule is a rule of microsegmentation as a packet filter needs it: the first
+// that matches a connection decides, and what none matches is allowed.
+type PolicyRule struct {
+	// Name says which rule of which policy it is, for people.
+	Name string
+	Deny bool
+	// Proto is "tcp", "udp", "icmp" or "any".
+	Proto string
+	// Ports are those of the destination; none: all.
+	Ports []PortRange `json:",omitempty"`
+	// From and To are addresses without prefix length; none: any.
+	From []netip.Addr `json:",omitempty"`
+	To   []netip.Addr `json:",omitempty"`
+}
+
+// PortRange is all ports from First to Last.
+type PortRange struct{ First, Last uint16 }
+
+// String is the range as rules spell it, "80" or "8000-8999".
+func (p PortRange) String() string {
+	if p.First == p.Last {
+		return strconv.Itoa(int(p.First))
+	}
+	return fmt.Sprintf("%d-%d", p.First, p.Last)
 }
 
 // DNS is what /etc/resolv.conf holds.

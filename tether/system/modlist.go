@@ -23,6 +23,9 @@ const Filtering Phase = "filter"
 // Tracking is the phase of what a TrustFilter needs.
 const Tracking Phase = "trust"
 
+// Policing is the phase of what the rules of policies need.
+const Policing Phase = "policy"
+
 // demand begins the word for modules that are loaded when something asks.
 const demand = "demand:"
 
