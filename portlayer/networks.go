@@ -355,7 +355,8 @@ func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.E
 	defer r.kick()
 	// Also when writing it failed: it may have been written all the same.
 	back := r.containers().Update(ctx, id, func(s *spec.Container) error {
-		s.Endpoints, s.DNS, s.NetworkFilter = v.Container.Endpoints, v.Container.DNS, v.Container.NetworkFilter
+		s.Endpoints, s.DNS = v.Container.Endpoints, v.Container.DNS
+		s.NetworkFilter, s.NetworkPolicy = v.Container.NetworkFilter, v.Container.NetworkPolicy
 		return nil
 	})
 	if back != nil && !errdefs.IsNotFound(back) {

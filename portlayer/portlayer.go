@@ -39,6 +39,10 @@ type Config struct {
 	// SetUpNetwork gives the appliance its place on the bridge; nil:
 	// network.Setup. A failure is logged: containers run without a way out.
 	SetUpNetwork func(network.NAT) error
+	// SetUpPolicies lets the appliance enforce the rules of policies on what passes
+	// through it, containers' way to published ports for one; nil: nftables,
+	// or nothing with another SetUpNetwork.
+	SetUpPolicies func([]spec.PolicyRule) error
 	// ReportPorts gets the host ports that are published, "80/tcp", whenever
 	// they change; nil: nobody is told.
 	ReportPorts func([]string) error

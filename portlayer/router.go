@@ -15,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/vmware/govmomi/object"
 
+	"github.com/vic-engine/vic/pkg/policy"
+	"github.com/vic-engine/vic/pkg/policy/firewall"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/portlayer/exec"
 	"github.com/vic-engine/vic/portlayer/names"
@@ -60,12 +62,15 @@ type router struct {
 	names  nameServer
 	dns    func() []string
 	report func([]string) error // of published ports; may be nil
+	vch    []policy.Policy      // that are valid on all networks
+	police func([]spec.PolicyRule) error
 	log    *logrus.Entry
 
-	// applying is held while the appliance is changed; it guards nat, zones and
-	// ports, which are what was made last.
+	// applying is held while the appliance is changed; it guards nat, rules,
+	// zones and ports, which are what was made last.
 	applying sync.Mutex
 	nat      *network.NAT
+	rules    []spec.PolicyRule // nil: none were made yet
 	zones    []network.Zone
 	ports    []string
 
@@ -89,15 +94,22 @@ type guest struct {
 	ours bool
 }
 
-func newRouter(cfg Config, leases *network.Leases, dns func() []string, ns nameServer) *router {
+func newRouter(cfg Config, leases *network.Leases, dns func() []string, ns nameServer, vch []policy.Policy) *router {
 	mac := cfg.VCH.Networks["bridge"].MAC
 	setUp, local := cfg.SetUpNetwork, func() ([]netip.Addr, error) { return nil, nil }
+	police := cfg.SetUpPolicies
+	if police == nil && setUp == nil {
+		police = appliancePolicies(new(firewall.Firewall))
+	}
+	if police == nil {
+		police = func([]spec.PolicyRule) error { return nil }
+	}
 	if setUp == nil {
 		setUp, local = network.Setup, func() ([]netip.Addr, error) { return network.LocalAddresses(mac) }
 	}
 	return &router{
 		mac: mac, leases: leases, setUp: setUp, local: local, names: ns, dns: dns,
-		report: cfg.ReportPorts, log: cfg.Log,
+		report: cfg.ReportPorts, log: cfg.Log, vch: vch, police: police,
 		claims: map[string][]network.Publication{}, guests: map[string]*guest{},
 		kicked: make(chan struct{}, 1), ups: map[string]bool{},
 	}
@@ -110,7 +122,11 @@ func (p *PortLayer) newRouter() error {
 		return fmt.Errorf("image store: %w", err)
 	}
 	p.names = names.New(names.Config{Upstreams: p.dns, Port: p.cfg.DNSPort, Log: p.cfg.Log})
-	p.router = newRouter(p.cfg, p.leases, p.dns, p.names)
+	policies, err := vchPolicies(p.cfg.VCH)
+	if err != nil {
+		return err
+	}
+	p.router = newRouter(p.cfg, p.leases, p.dns, p.names, policies)
 	dir := object.DatastorePath{Datastore: store.Datastore, Path: path.Join(store.Path, "VIC", p.cfg.VCH.UUID, "networks")}
 	p.changes = &networkChanges{r: p.router, store: network.NewStore(p.ds, dir.String()), now: time.Now}
 	return nil
@@ -325,6 +341,14 @@ func (r *router) apply() error {
 		}
 		r.nat = &nat
 	}
+	rules := append([]spec.PolicyRule{}, s.Rules(r.vch).All(network.Members(views))...)
+	if !reflect.DeepEqual(r.rules, rules) {
+		r.rules = nil
+		if err := r.police(rules); err != nil {
+			return err
+		}
+		r.rules = rules
+	}
 	if zones := s.Zones(views); !reflect.DeepEqual(r.zones, zones) {
 		if err := r.names.Set(dnsViews(zones)); err != nil {
 			r.log.WithError(err).Debug("names are not served on every network yet") // it says so itself
@@ -370,7 +394,7 @@ func dnsViews(zones []network.Zone) []names.View {
 // push tells every guest that needs it, and says whether all are told.
 func (r *router) push(ctx context.Context) bool {
 	var failed atomic.Bool
-	several := r.leases.State().Several()
+	several := r.tells()
 	slots := make(chan struct{}, pushes)
 	var wg sync.WaitGroup
 	for _, v := range r.views() {
@@ -430,7 +454,7 @@ func (r *router) tellOn(ctx context.Context, id string, line exec.Line) error {
 	if err != nil {
 		return nil //nolint:nilerr // it is gone
 	}
-	u := r.leases.State().Update(&v.Container, r.views(), r.mac)
+	u := r.update(&v)
 	text, err := json.Marshal(u)
 	if err != nil {
 		return fmt.Errorf("networks of container %s: %w", id, err)

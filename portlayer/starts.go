@@ -16,6 +16,7 @@ func (r *router) Settle(c *spec.Container) {
 	appliance := r.dns()
 	c.DNS.Servers = s.DNS(c.Endpoints, s.OwnDNS(c.DNS.Servers, appliance), appliance)
 	c.NetworkFilter = s.Filters(c.Endpoints)
+	c.NetworkPolicy = s.Rules(r.vch).Concerns(network.Member(c, nil))
 }
 
 // Starting gives a container its ports and its names before its VM is turned on.
@@ -49,19 +50,19 @@ func (r *router) Starting(_ context.Context, id string) error {
 
 // Greet tells a guest of its networks before its process is let go.
 func (r *router) Greet(ctx context.Context, id string, line exec.Line) {
-	if !r.leases.State().Several() {
+	if !r.tells() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
 	if err := r.tellOn(ctx, id, line); err != nil {
-		r.log.WithError(err).WithField(spec.FieldContainer, id).Warn("guest does not know its networks, its filter lets nobody in")
+		r.log.WithError(err).WithField(spec.FieldContainer, id).Warn("guest does not know its networks and policies, it lets nobody in")
 	}
 }
 
 // Started waits until all guests know the container, and it knows them.
 func (r *router) Started(ctx context.Context, _ string) {
-	if r.leases.State().Several() {
+	if r.tells() {
 		r.push(ctx)
 	}
 }

@@ -139,6 +139,8 @@ func vchFields() []field[spec.VCH] {
 		{name: "debug/level", at: func(v *v) any { return &v.Debug }, option: "--debug", doc: "0 is off, 1 debug logs"},
 		{name: "debug/key", at: func(v *v) any { return &v.DebugKey }, option: "--authorized-key", doc: "SSH public key for debugging; unset: no SSH"},
 
+		{name: "policies", at: func(v *v) any { return &v.Policies }, option: "--policy-file", doc: "policies of all networks, as the file that create was given has them; unset: none"},
+		{name: "tags/labels", at: func(v *v) any { return &v.TagLabels }, option: "--tag-labels", doc: "label keys by whose values containerVMs are tagged in vCenter; unset: no tags"},
 		{name: "volumestores", at: func(v *v) any { return &v.VolumeStores }, option: "--volume-store", doc: "volume stores by label"},
 		{name: "defaults/memorymb", at: func(v *v) any { return &v.DefaultMemoryMB }, doc: "memory of a container in MiB"},
 		{name: "defaults/cpus", at: func(v *v) any { return &v.DefaultCPUs }, doc: "CPUs of a container"},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/vic-engine/vic/pkg/install/certs"
+	"github.com/vic-engine/vic/pkg/policy"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -56,6 +57,10 @@ type CreateOptions struct {
 	ImageDatastore    string // datastore[/path]
 	// VolumeStores are "datastore[/path]:label", see ParseVolumeStore.
 	VolumeStores []string
+	// PolicyFile is a file with policies that are valid on all networks.
+	PolicyFile string
+	// TagLabels are the label keys by whose values VMs are tagged in vCenter.
+	TagLabels []string
 
 	ApplianceISO, BootstrapISO string // files on this computer
 
@@ -200,6 +205,7 @@ func (t TLSOptions) check() []Issue {
 type files struct {
 	registryCAs string
 	debugKey    string
+	policies    string
 	server      certs.Pair
 }
 
@@ -231,6 +237,12 @@ func (f *files) read(o CreateOptions, is *issues) {
 			is.addf("--debug-authorized-key", "%s is no public key in authorized_keys form", o.DebugAuthorizedKey)
 		}
 		f.debugKey = strings.TrimSpace(string(b))
+	}
+	if b := load("--policy-file", o.PolicyFile); b != nil {
+		if _, err := policy.ParseFile(b); err != nil {
+			is.addf("--policy-file", "%s: %v", o.PolicyFile, Plain(err))
+		}
+		f.policies = string(b)
 	}
 	f.server.Cert = load("--tls-server-cert", o.TLS.ServerCert)
 	f.server.Key = load("--tls-server-key", o.TLS.ServerKey)

@@ -123,22 +123,9 @@ func askGrow(ctx context.Context, c *http.Client, base, volume string, want int6
 	if err != nil {
 		return 0, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/vic/volumes/"+url.PathEscape(volume)+"/grow", bytes.NewReader(body))
+	text, err := ask(ctx, c, base+"/vic/volumes/"+url.PathEscape(volume)+"/grow", body, "grow volumes")
 	if err != nil {
 		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := c.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("ask the engine: %w", err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return 0, fmt.Errorf("read the engine's answer: %w", err)
-	}
-	if res.StatusCode != http.StatusOK {
-		return 0, growRefused(res, text)
 	}
 	var v struct {
 		Status struct {
@@ -151,8 +138,31 @@ func askGrow(ctx context.Context, c *http.Client, base, volume string, want int6
 	return v.Status.CapacityBytes, nil
 }
 
-// growRefused is the engine's own message, if it gave one.
-func growRefused(res *http.Response, text []byte) error {
+// ask sends JSON to the engine and gives its answer. what is what an engine cannot
+// do that does not know the path.
+func ask(ctx context.Context, c *http.Client, url string, body []byte, what string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := c.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the engine: %w", err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read the engine's answer: %w", err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, refused(res, text, what)
+	}
+	return text, nil
+}
+
+// refused is the engine's own message, if it gave one.
+func refused(res *http.Response, text []byte, what string) error {
 	var m struct{ Message string }
 	if json.Unmarshal(text, &m) != nil || m.Message == "" {
 		m.Message = "the engine answers " + res.Status
@@ -162,21 +172,21 @@ func growRefused(res *http.Response, text []byte) error {
 	case http.StatusNotFound:
 		class = errdefs.ErrNotFound
 		if m.Message == "page not found" {
-			m.Message = "the VCH's version cannot grow volumes: make it anew with this version's vic-machine"
+			m.Message = "the VCH's version cannot " + what + ": make it anew with this version's vic-machine"
 		}
 	case http.StatusBadRequest:
 		class = errdefs.ErrInvalidArgument
 	case http.StatusConflict:
 		class = errdefs.ErrConflict
 	}
-	return &growError{m.Message, class}
+	return &engineError{m.Message, class}
 }
 
-// growError has the engine's text, to which nothing is to be added.
-type growError struct {
+// engineError has the engine's text, to which nothing is to be added.
+type engineError struct {
 	text  string
 	class error
 }
 
-func (e *growError) Error() string { return e.text }
-func (e *growError) Unwrap() error { return e.class }
+func (e *engineError) Error() string { return e.text }
+func (e *engineError) Unwrap() error { return e.class }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
-	"github.com/containerd/errdefs"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -41,19 +41,19 @@ type filePolicy struct {
 // are joined.
 func ParseFile(text []byte) ([]Policy, error) {
 	if len(text) > MaxFile {
-		return nil, fmt.Errorf("it has %d bytes: the limit is %d: %w", len(text), MaxFile, errdefs.ErrInvalidArgument)
+		return nil, invalid("it has %d bytes: the limit is %d", len(text), MaxFile)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	var f file
 	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w; the form is %s: %w", err, FileForm, errdefs.ErrInvalidArgument)
+		return nil, invalid("%s; the form is %s", strings.ReplaceAll(err.Error(), "\n", " "), FileForm)
 	}
 	if err := d.Decode(new(file)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("there is more than one document in it: %w", errdefs.ErrInvalidArgument)
+		return nil, invalid("there is more than one document in it")
 	}
 	if len(f.Policies) == 0 || len(f.Policies) > maxPolicies {
-		return nil, fmt.Errorf("%d policies, want 1 to %d; the form is %s: %w", len(f.Policies), maxPolicies, FileForm, errdefs.ErrInvalidArgument)
+		return nil, invalid("%d policies, want 1 to %d; the form is %s", len(f.Policies), maxPolicies, FileForm)
 	}
 	var out []Policy
 	var errs []error
@@ -63,9 +63,9 @@ func ParseFile(text []byte) ([]Policy, error) {
 		case !nameOK.MatchString(p.Name):
 			errs = append(errs, badName(p.Name))
 		case seen[p.Name]:
-			errs = append(errs, fmt.Errorf("policy %s is there twice: %w", p.Name, errdefs.ErrInvalidArgument))
+			errs = append(errs, invalid("policy %s is there twice", p.Name))
 		case len(p.Rules) == 0:
-			errs = append(errs, fmt.Errorf("policy %s has no rules: %w", p.Name, errdefs.ErrInvalidArgument))
+			errs = append(errs, invalid("policy %s has no rules", p.Name))
 		}
 		seen[p.Name] = true
 		rules, err := parseAll(p.Rules)

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/containerd/errdefs"
 )
 
 // LabelPrefix is what labels of networks begin with that are policies:
@@ -38,5 +36,5 @@ func FromLabels(network string, labels map[string]string) ([]Policy, error) {
 }
 
 func badName(name string) error {
-	return fmt.Errorf("policy name %q: want letters, digits, dots, dashes and underscores, at most 63: %w", name, errdefs.ErrInvalidArgument)
+	return invalid("policy name %q: want letters, digits, dots, dashes and underscores, at most 63", name)
 }

@@ -33,24 +33,25 @@ var nameOK = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 // keyOK are label keys that a selector can name.
 var keyOK = regexp.MustCompile(`^[^\s,=;]+$`)
 
-// A grammarError says what is wrong with which text, and how it should be.
-type grammarError struct{ text, problem string }
+// problem is an ErrInvalidArgument whose text is for users, with nothing added.
+type problem struct{ text string }
 
-func (e *grammarError) Error() string {
-	return fmt.Sprintf("rule %q: %s; the form is: %s", e.text, e.problem, Grammar)
+func (p *problem) Error() string { return p.text }
+func (*problem) Unwrap() error   { return errdefs.ErrInvalidArgument }
+
+func invalid(format string, args ...any) error { return &problem{fmt.Sprintf(format, args...)} }
+
+// badRule says what is wrong with which text, and how it should be.
+func badRule(text, what string) error {
+	return invalid("rule %q: %s; the form is: %s", text, what, Grammar)
 }
-
-func (*grammarError) Unwrap() error { return errdefs.ErrInvalidArgument }
 
 // Parse reads one rule. An error is ErrInvalidArgument and names the text and the
 // grammar.
 func Parse(text string) (Rule, error) {
 	r := Rule{Priority: DefaultPriority, Line: 1}
 	bad := func(format string, args ...any) (Rule, error) {
-		return Rule{}, &grammarError{text, fmt.Sprintf(format, args...)}
-	}
-	if len(text) > maxText {
-		return bad("it has more than %d bytes", maxText)
+		return Rule{}, badRule(text, fmt.Sprintf(format, args...))
 	}
 	words := strings.Fields(text)
 	if len(words) > 0 && words[0][0] >= '0' && words[0][0] <= '9' {
@@ -162,7 +163,7 @@ func parseGroup(text string) (Group, error) {
 // problems are joined.
 func ParseRules(text string) ([]Rule, error) {
 	if len(text) > maxText {
-		return nil, &grammarError{text[:40] + "…", fmt.Sprintf("it has more than %d bytes", maxText)}
+		return nil, badRule(text[:40]+"…", fmt.Sprintf("it has more than %d bytes", maxText))
 	}
 	var list []string
 	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ';' || r == '\n' }) {
@@ -171,14 +172,14 @@ func ParseRules(text string) ([]Rule, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, &grammarError{text, "there is no rule in it"}
+		return nil, badRule(text, "there is no rule in it")
 	}
 	return parseAll(list)
 }
 
 func parseAll(list []string) ([]Rule, error) {
 	if len(list) > maxRules {
-		return nil, fmt.Errorf("%d rules: the limit of a policy is %d: %w", len(list), maxRules, errdefs.ErrInvalidArgument)
+		return nil, invalid("%d rules: the limit of a policy is %d", len(list), maxRules)
 	}
 	var out []Rule
 	var errs []error

@@ -39,14 +39,16 @@ type Flow struct {
 
 // Trace says what becomes of a connection.
 type Trace struct {
-	Allowed bool
+	Allowed bool `json:"allowed"`
 	// Point decided, and why; Rule is the rule that did, if one did.
-	Point  string
-	Reason string
-	Rule   string `json:",omitempty"`
+	Point  string `json:"point"`
+	Reason string `json:"reason"`
+	Rule   string `json:"rule,omitempty"`
 	// Source and Destination are addresses, Network is the one that both are on;
 	// empty: not known, or none.
-	Source, Destination, Network string
+	Source      string `json:"source,omitempty"`
+	Destination string `json:"destination,omitempty"`
+	Network     string `json:"network,omitempty"`
 }
 
 // Trace follows a connection with the rules that guests are sent.

@@ -54,6 +54,13 @@ type VCH struct {
 	Debug    int
 	DebugKey string
 
+	// Policies is the text of the policy file whose rules are valid on all networks
+	// (package policy); empty: none.
+	Policies string
+	// TagLabels are the label keys by whose values the VCH tags its VMs in vCenter;
+	// none: it tags nothing.
+	TagLabels []string
+
 	// VolumeStores by label: "[datastore] path", or "nfs://host/path?uid=&gid=".
 	VolumeStores map[string]string
 

@@ -56,7 +56,7 @@ func (m *Manager) networksBefore(ctx context.Context, c *Controller) error {
 	// There may be more networks, or fewer, than when it was made.
 	now := v.Container
 	m.settle(&now)
-	if now.NetworkFilter != v.Container.NetworkFilter || !slices.Equal(now.DNS.Servers, v.Container.DNS.Servers) {
+	if now.NetworkFilter != v.Container.NetworkFilter || now.NetworkPolicy != v.Container.NetworkPolicy || !slices.Equal(now.DNS.Servers, v.Container.DNS.Servers) {
 		err := m.Update(ctx, c.id, func(s *spec.Container) error {
 			m.settle(s)
 			return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/vic-engine/vic/pkg/iprange"
+	"github.com/vic-engine/vic/pkg/policy"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -37,6 +38,8 @@ type Scope struct {
 	Gateway netip.Addr
 	// Reserved addresses are given to nobody.
 	Reserved map[netip.Addr]bool
+	// Policies are those that its labels say.
+	Policies []policy.Policy
 	// Leases are the owners (container ids) of addresses.
 	Leases map[netip.Addr]string
 	// next is where the search for a free address begins, so that an address

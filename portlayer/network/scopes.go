@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/vic-engine/vic/pkg/policy"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -259,6 +260,9 @@ func newScope(n spec.Network) (Scope, error) {
 	}
 	if sc.Reserved[sc.Gateway] || !subnet.Contains(sc.Gateway.Next()) {
 		return bad("no address is left for the gateway")
+	}
+	if sc.Policies, err = policy.FromLabels(n.Name, n.Labels); err != nil {
+		return Scope{}, fmt.Errorf("network %s: %w", n.Name, err)
 	}
 	sc.Net.Subnet, sc.Net.Gateway = subnet.String(), sc.Gateway.String()
 	sc.next = sc.Range.Addr()

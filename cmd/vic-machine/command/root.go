@@ -73,7 +73,7 @@ func Root(t Terminal) *cobra.Command {
 	root.SetOut(t.Out)
 	root.SetErr(t.Err)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newCreate(t), newDelete(t), newLs(t), newInspect(t), newVolume(t), newVersion())
+	root.AddCommand(newCreate(t), newDelete(t), newLs(t), newInspect(t), newVolume(t), newTraceflow(t), newVersion())
 	return root
 }
 

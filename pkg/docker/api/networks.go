@@ -57,6 +57,10 @@ func networkInspect(n engine.NetworkInfo, containers bool) network.Inspect {
 	if !containers {
 		return i
 	}
+	for _, r := range n.Rules {
+		key, value := policyOption(r)
+		i.Options[key] = value
+	}
 	// As in Docker, those that run.
 	for _, m := range n.Members {
 		ep := networks(*m)[n.Name]

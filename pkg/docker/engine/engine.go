@@ -34,8 +34,10 @@ type Config struct {
 	Networks Networks
 	// Volumes are the volume stores; nil: there are no volumes.
 	Volumes Volumes
-	Log     *logrus.Entry
-	Clock   Clock // nil is the real one
+	// Policies knows the rules of microsegmentation; nil: there are none.
+	Policies Policies
+	Log      *logrus.Entry
+	Clock    Clock // nil is the real one
 	// Rand gives a number in [0,n), for names; nil is math/rand.
 	Rand func(n int) int
 	// History is how many events are kept for `events --since`; 0 is 1024.
@@ -52,11 +54,13 @@ type Engine struct {
 	images Images
 	nets   Networks // nil: networks cannot be changed
 	vols   Volumes  // nil: there are none
-	log    *logrus.Entry
-	clock  Clock
-	rand   func(int) int
-	events *eventLog
-	born   time.Time
+	// policies is nil where there are none.
+	policies Policies
+	log      *logrus.Entry
+	clock    Clock
+	rand     func(int) int
+	events   *eventLog
+	born     time.Time
 
 	// done is closed when Run ends; it ends what detach started.
 	done  chan struct{}
@@ -122,7 +126,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.EventBuffer = 1024
 	}
 	return &Engine{
-		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, vols: cfg.Volumes, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
+		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, vols: cfg.Volumes, policies: cfg.Policies, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
 		events:   newEventLog(cfg.History, cfg.EventBuffer),
 		born:     cfg.Clock.Now(),
 		done:     make(chan struct{}),

@@ -22,6 +22,8 @@ type NetworkInfo struct {
 	spec.Network
 	// Members are the containers on it, running or not.
 	Members []*Info
+	// Rules of policies concern it; one network's inspection has them, no list.
+	Rules []PolicyRule
 }
 
 // DerivedID makes an id that stays the same for what has none in vSphere.
@@ -92,7 +94,7 @@ func (e *Engine) NetworkInspect(ref string) (NetworkInfo, error) {
 		return NetworkInfo{}, err
 	}
 	m, err := e.members()
-	return NetworkInfo{Network: n, Members: m[n.ID]}, err
+	return NetworkInfo{Network: n, Members: m[n.ID], Rules: e.policyRules(n.Name, m[n.ID])}, err
 }
 
 // NetworkList gives the networks that the filters select, the default one

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/vic-engine/vic/pkg/policy"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -91,6 +92,15 @@ type Networks interface {
 	Connect(ctx context.Context, id string, e spec.Endpoint) error
 	// Disconnect takes it off again; not on it: ErrNotFound.
 	Disconnect(ctx context.Context, id, network string) error
+}
+
+// Policies is what the engine needs to show policies. Implemented by
+// portlayer.PortLayer.
+type Policies interface {
+	// Policies are all rules, in the order in which they are asked.
+	Policies() policy.Set
+	// Traceflow says what becomes of a connection now.
+	Traceflow(f policy.Flow) policy.Trace
 }
 
 // Volumes is what the engine needs of the volume stores. Implemented by

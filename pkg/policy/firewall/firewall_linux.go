@@ -20,11 +20,13 @@ const (
 	buffer = 4 << 20
 )
 
-// Directions of connections, enum ip_conntrack_dir of
-// linux/netfilter/nf_conntrack_tuple_common.h.
+// Directions of connections, 0 and 1 of enum ip_conntrack_dir
+// (linux/netfilter/nf_conntrack_tuple_common.h). The kernel reads one byte
+// (NFTA_CT_DIRECTION is NLA_U8 in nft_ct.c) of the four that this version of the
+// nftables package sends, the highest first.
 const (
-	original = 0
-	reply    = 1
+	original = 0 << 24
+	reply    = 1 << 24
 )
 
 // A Firewall is the table in the kernel. Its methods must not be called at the same
@@ -168,8 +170,8 @@ func protocol(n byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{n}}}
 }
 
-// flag compares one of TCP's flags (RFC 9293, 3.1), which are at offset 13.
-func flag(bit byte, op expr.CmpOp) []expr.Any {
+// tcpFlag compares one of TCP's flags (RFC 9293, 3.1), which are at offset 13.
+func tcpFlag(bit byte, op expr.CmpOp) []expr.Any {
 	return []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{bit}, Xor: []byte{0}},
@@ -213,12 +215,12 @@ func preamble() [][]expr.Any {
 	accept := []expr.Any{verdict(expr.VerdictAccept, "")}
 	mark := binaryutil.NativeEndian.PutUint32(backMark)
 	return [][]expr.Any{
-		slices.Concat(protocol(protoTCP), flag(flagRST, expr.CmpOpNeq), accept),
+		slices.Concat(protocol(protoTCP), tcpFlag(flagRST, expr.CmpOpNeq), accept),
 		slices.Concat(icmp(protoICMP, 3), accept),
 		slices.Concat(icmp(protoICMPv6, 1), accept),
 		slices.Concat(icmp(protoICMPv6, 2), accept),
 		append(state(expr.CtStateBitINVALID), verdict(expr.VerdictDrop, "")),
-		slices.Concat(state(expr.CtStateBitNEW), protocol(protoTCP), flag(flagSYN, expr.CmpOpEq),
+		slices.Concat(state(expr.CtStateBitNEW), protocol(protoTCP), tcpFlag(flagSYN, expr.CmpOpEq),
 			portIs(0, expr.CmpOpLt, dynamicPorts), portIs(2, expr.CmpOpGte, dynamicPorts),
 			[]expr.Any{&expr.Immediate{Register: 1, Data: mark}, &expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true}}),
 		{&expr.Ct{Key: expr.CtKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: mark}, verdict(expr.VerdictGoto, "back")},
