@@ -104,7 +104,7 @@ func start(t *testing.T, w *wire, mac string, forge bool, endpoints ...spec.Endp
 	signer := signerOf(t)
 	c := container(`while :; do sleep 1; done`)
 	c.AuthorizedKey = string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
-	c.Endpoints, c.NetworkFilter = endpoints, true
+	c.Endpoints, c.NetworkFilter, c.NetworkPolicy = endpoints, true, true
 	c.DNS.Servers = []string{one + "1"}
 	d := disks(t)
 	if forge {
@@ -174,6 +174,9 @@ func TestNetworks(t *testing.T) {
 		if _, err := a.session.Release(t.Context()); err != nil { // it runs, though nobody told it anything
 			t.Fatal(err)
 		}
+		if out, code := a.run("busybox", "ping", "-c", "1", "-W", "1", one+"3"); code == 0 || !strings.Contains(out, "not permitted") {
+			t.Errorf("before it knows the rules of policies it sends: %s", out)
+		}
 		first := w.mark()
 		w.put(arp(1, macB, macB, one+"3", broadcast, one+"2"))
 		w.put(arp(1, macG, macG, one+"1", broadcast, one+"2"))
@@ -219,6 +222,7 @@ func TestNetworks(t *testing.T) {
 	t.Run("forged frames are not accepted", func(t *testing.T) { notAccepted(t, w) })
 	t.Run("forged frames do not leave", func(t *testing.T) { notSent(t, w, c) })
 	t.Run("live update", func(t *testing.T) { liveUpdate(t, w, a, c, forA, forC) })
+	t.Run("policies", func(t *testing.T) { policies(t, a, b, forA, forB) })
 	t.Run("refused update", func(t *testing.T) {
 		bad := forA
 		bad.Peers = []spec.Peer{{MAC: "nonsense", Addresses: []string{one + "9"}}}

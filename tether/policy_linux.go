@@ -11,6 +11,9 @@ import (
 // police makes the guest enforce the rules of policies that concern it. Called with
 // updating held. There is no going on without them.
 func (c *Container) police(u spec.NetworkUpdate) error {
+	if err := firewall.Check(u.Policy); err != nil {
+		return fmt.Errorf("network policy: %w", err)
+	}
 	return c.enforce(firewall.New(firewall.Guest, u.Policy))
 }
 

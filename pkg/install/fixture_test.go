@@ -376,6 +376,12 @@ func (g *fakeGuest) serve(ctx *simulator.Context, vm *simulator.VirtualMachine, 
 		case "/vic/volumes/nope/grow":
 			w.WriteHeader(http.StatusNotFound)
 			fmt.Fprint(w, `{"message":"get nope: no such volume"}`)
+		case "/vic/traceflow":
+			var q struct{ From, To string }
+			if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+				g.f.t.Error(err)
+			}
+			fmt.Fprintf(w, `{"allowed":false,"point":"source guest, out","reason":"denied by policy web","rule":"deny tcp/80 from a to b","source":"172.16.0.2","destination":"172.16.0.3"}`)
 		default:
 			http.NotFound(w, r)
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -74,6 +76,27 @@ const (
 // dynamicPorts is where the ports begin that clients are given: Linux gives from
 // 32768 (ip_local_port_range of ip-sysctl.rst), IANA's begin higher.
 const dynamicPorts = 32768
+
+// Check refuses rules that have no meaning, ErrInvalidArgument: nothing is enforced
+// of what is not understood as a whole.
+func Check(rules []spec.PolicyRule) error {
+	for _, r := range rules {
+		if !slices.Contains([]string{"tcp", "udp", "icmp", "any"}, r.Proto) {
+			return fmt.Errorf("%s: protocol %q: %w", r.Name, r.Proto, errdefs.ErrInvalidArgument)
+		}
+		for _, p := range r.Ports {
+			if p.First == 0 || p.Last < p.First || r.Proto != "tcp" && r.Proto != "udp" {
+				return fmt.Errorf("%s: ports %s of %s: %w", r.Name, p, r.Proto, errdefs.ErrInvalidArgument)
+			}
+		}
+		for _, a := range slices.Concat(r.From, r.To) {
+			if !a.IsValid() || a.IsUnspecified() {
+				return fmt.Errorf("%s: %s is nobody's address: %w", r.Name, a, errdefs.ErrInvalidArgument)
+			}
+		}
+	}
+	return nil
+}
 
 // New makes the ruleset of resolved rules. Their order stays.
 func New(hooks Hooks, rules []spec.PolicyRule) Ruleset {

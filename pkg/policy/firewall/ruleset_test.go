@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vic-engine/vic/pkg/spec"
@@ -55,6 +56,24 @@ func TestRulesets(t *testing.T) {
 		}
 		if d := cmp.Diff(string(want), r.String()); d != "" {
 			t.Errorf("%s (-want +got); -update rewrites it:\n%s", name, d)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	good := spec.PolicyRule{Proto: "tcp", Ports: ports(1, 65535), From: addrs("10.0.0.1"), To: addrs("fd00::1")}
+	if err := Check([]spec.PolicyRule{good, {Proto: "any", Deny: true}}); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*spec.PolicyRule){
+		func(r *spec.PolicyRule) { r.Proto = "" }, func(r *spec.PolicyRule) { r.Proto = "sctp" }, func(r *spec.PolicyRule) { r.Proto = "icmp" },
+		func(r *spec.PolicyRule) { r.Ports = ports(0, 1) }, func(r *spec.PolicyRule) { r.Ports = ports(2, 1) },
+		func(r *spec.PolicyRule) { r.From = make([]netip.Addr, 1) }, func(r *spec.PolicyRule) { r.To = addrs("::") },
+	} {
+		bad := good
+		change(&bad)
+		if err := Check([]spec.PolicyRule{good, bad}); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%+v: %v", bad, err)
 		}
 	}
 }
