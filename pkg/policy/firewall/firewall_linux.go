@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,16 +35,35 @@ const (
 type Firewall struct{ have string }
 
 // Set makes r the table, in one transaction: no packet meets anything but the old
-// table or the new one, and of what fails the old one stays.
+// table or the new one, and of what fails the old one stays. Before the first table
+// of a guest nothing passes for a moment.
 func (f *Firewall) Set(r Ruleset) error {
-	text := r.String()
-	if f.have == text {
+	if f.have == r.String() {
 		return nil
 	}
+	first := f.have == "" && r.Hooks == Guest && !r.Closed
+	if first {
+		// Connections are followed from when the kernel reads the first rule that asks
+		// for it, which is before the rules work. What it sees of them meanwhile is
+		// forgotten when it does not get through.
+		if err := f.set(Ruleset{Hooks: Guest, Closed: true}); err != nil {
+			return err
+		}
+	}
+	if err := f.set(r); err != nil {
+		if first {
+			err = errors.Join(err, f.Remove())
+		}
+		return err
+	}
+	return nil
+}
+
+func (f *Firewall) set(r Ruleset) error {
 	if err := commit(func(c *nftables.Conn) error { return install(c, r) }); err != nil {
 		return fmt.Errorf("policy rules: %w", err)
 	}
-	f.have = text
+	f.have = r.String()
 	return nil
 }
 
