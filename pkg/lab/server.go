@@ -49,6 +49,11 @@ func (l *Lab) handler() http.Handler {
 	mux.HandleFunc("/folder/", l.serveFolder)
 	mux.HandleFunc("/folder", l.serveFolder)
 	mux.HandleFunc("/nfc/", l.serveNFC)
+	if c.Map.IsVPX() {
+		t := l.tagging()
+		mux.Handle(restSessions, t)
+		mux.Handle(restTagging, t)
+	}
 	return mux
 }
 
