@@ -176,6 +176,16 @@ func (p *PortLayer) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return p.volumes.Run(ctx) })
+	if len(p.cfg.VCH.TagLabels) > 0 {
+		g.Go(func() error {
+			select {
+			case <-rec.Ready():
+				p.tag(ctx, l.session)
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	}
 	g.Go(func() error {
 		if err := p.images.Load(ctx); err != nil {
 			return fmt.Errorf("image store: %w", err)

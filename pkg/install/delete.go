@@ -23,6 +23,7 @@ import (
 // The actions of delete.
 const (
 	RemoveContainers Action = "remove VMs of containers"
+	RemoveTags       Action = "remove tags"
 	RemoveImages     Action = "remove image store"
 	KeepVolumes      Action = "keep volumes"
 	RemoveNICs       Action = "remove network devices of the appliance"
@@ -50,6 +51,9 @@ func deletePlan(a Appliance, vcenter bool) []Step {
 	var p []Step
 	add := func(act Action, object string, log ...string) { p = append(p, Step{act, object, log}) }
 	add(RemoveContainers, a.VCH.Name, "Removing VMs")
+	if len(a.VCH.TagLabels) > 0 {
+		add(RemoveTags, strings.Join(a.VCH.TagLabels, ", "), "Removing tags of labels")
+	}
 	add(RemoveImages, a.VCH.ImageStore, "Removing images")
 	// The line is of the article that scripts follow; the step says what stays.
 	stores := a.VCH.Name
@@ -143,6 +147,7 @@ type remover struct {
 func (r *remover) do(ctx context.Context, step Step) error {
 	actions := map[Action]func(context.Context) error{
 		RemoveContainers: r.containers,
+		RemoveTags:       r.tags,
 		RemoveImages:     r.images,
 		KeepVolumes:      r.volumes,
 		RemoveNICs:       r.nics,

@@ -186,6 +186,13 @@ func onTheLab(t *testing.T, mode lab.Mode) {
 		ApplianceISO: filepath.Join(work, applianceISO), BootstrapISO: filepath.Join(work, bootstrapISO),
 	}
 	before := world()
+	o.TagLabels = []string{"tier", "app", "zone"}
+	if mode == lab.ModeESXi {
+		if err := Create(ctx, o, env); err == nil || !strings.Contains(err.Error(), "--tag-labels") {
+			t.Errorf("tags on ESXi: %v", err)
+		}
+		o.TagLabels = nil
+	}
 
 	fail := func(err error) {
 		guests.mu.Lock()
@@ -228,7 +235,15 @@ func onTheLab(t *testing.T, mode lab.Mode) {
 	if err != nil || len(list) != 1 || list[0].Name != "VCH001" || list[0].Status != "Running" || list[0].DockerHost != "127.118.0.10:2376" {
 		t.Errorf("ls: %+v %v", list, err)
 	}
+	if mode == lab.ModeVCenter {
+		makeTags(ctx, t, s.Tags(), guests.secrets.UUID, list[0].VM)
+	}
 	must(t, Delete(ctx, DeleteOptions{Target: o.Target, Name: "VCH001", Timeout: 30 * time.Second}, env))
+	if mode == lab.ModeVCenter {
+		if got, want := tagsOf(ctx, t, s.Tags()), "vic.label.app: used\nvic.label.zone: another"; got != want {
+			t.Errorf("tags after delete: %s, want %s", got, want)
+		}
+	}
 	for _, name := range []string{"VCH001-key.pem", "VCH001-cert.pem"} {
 		must(t, os.Remove(filepath.Join(work, name)))
 	}

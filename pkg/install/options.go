@@ -31,6 +31,8 @@ const (
 	minRootMB     = 64
 	// minContainerBoot is several times what a VM takes on real hardware.
 	minContainerBoot = 10 * time.Second
+	// maxTagLabel keeps names of categories short; vCenter allows 255 characters.
+	maxTagLabel = 200
 	// maxName keeps "<name>_n" folders and host names short; vSphere allows 80.
 	maxName = 31
 )
@@ -136,6 +138,11 @@ func (o CreateOptions) checkValues() (files, []Issue) {
 	for _, r := range o.InsecureRegistries {
 		if !registryHost(r) {
 			is.addf("--insecure-registry", "%q is neither host[:port] nor a CIDR", r)
+		}
+	}
+	for _, l := range o.TagLabels {
+		if l == "" || len(l) > maxTagLabel || strings.ContainsFunc(l, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			is.addf("--tag-labels", "%q is no label key: want 1 to %d characters without blanks", l, maxTagLabel)
 		}
 	}
 	labels := map[string]string{}

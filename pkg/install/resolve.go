@@ -84,7 +84,7 @@ func Resolve(o CreateOptions, s Site, f files, id, version string) (Config, []Fi
 			Datacenter:  s.Datacenter.Path,
 			BridgeRange: DefaultBridgeRange, BridgeWidth: DefaultBridgeWidth,
 			RegistryMirrors: o.RegistryMirrors, InsecureRegistries: o.InsecureRegistries, RegistryCAs: f.registryCAs,
-			Debug: o.Debug, DebugKey: f.debugKey, Policies: f.policies,
+			Debug: o.Debug, DebugKey: f.debugKey, Policies: f.policies, TagLabels: o.TagLabels,
 			BootTimeout:     durationText(o.ContainerBoot),
 			DefaultMemoryMB: orDefault(o.ContainerMB, spec.DefaultMemoryMB), DefaultCPUs: spec.DefaultCPUs,
 			RootSizeMB: orDefault(o.BaseImageMB, DefaultRootMB),
@@ -125,6 +125,9 @@ func (r *resolver) warn(text string) {
 func (r *resolver) target() {
 	if r.s.ManagedBy != "" {
 		r.is.addf("--target", "%s is managed by the vCenter at %s: use that as the target", r.o.Target.Host, r.s.ManagedBy)
+	}
+	if len(r.o.TagLabels) > 0 && !r.s.VCenter {
+		r.is.addf("--tag-labels", "%s is a single ESXi host, and tags are vCenter's: leave it out", r.o.Target.Host)
 	}
 	u := r.o.Target.URL()
 	if r.o.Target.Loopback() {

@@ -137,12 +137,12 @@ func (t *Tags) Attach(ctx context.Context, tag, vm string) error {
 	return t.do(ctx, "tag VM "+vm, func(m *tags.Manager) error { return m.AttachTag(ctx, tag, ref) })
 }
 
-// Attached lists what has a tag, by managed object id.
-func (t *Tags) Attached(ctx context.Context, tag string) (out []string, err error) {
+// Attached lists what has a tag.
+func (t *Tags) Attached(ctx context.Context, tag string) (out []types.ManagedObjectReference, err error) {
 	err = t.do(ctx, "list what has a tag", func(m *tags.Manager) error {
 		list, err := m.ListAttachedObjects(ctx, tag)
 		for _, ref := range list {
-			out = append(out, ref.Reference().Value)
+			out = append(out, ref.Reference())
 		}
 		return err
 	})

@@ -33,7 +33,11 @@ func lifecycle(t *testing.T, mode string) {
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v %s", err, out)
 	}
-	out := f.create(t, "VCH001", append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)...)
+	options := append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)
+	if mode == "vcenter" { // which has tags
+		options = append(options, "--tag-labels", "tier")
+	}
+	out := f.create(t, "VCH001", options...)
 	checkTranscript(t, "create", mode, out)
 
 	params := testscript.Params{
@@ -84,6 +88,11 @@ func lifecycle(t *testing.T, mode string) {
 		return // what a failed script left is no finding of its own
 	}
 	checkTranscript(t, "delete", mode, out)
+	if mode == "vcenter" {
+		if left := f.run(t, upTimeout, "vic-lab", "govc", "tags.category.ls"); left != "" {
+			t.Errorf("delete left categories of tags: %s", left)
+		}
+	}
 	if d := cmp.Diff(before, f.inventory(t)); d != "" {
 		t.Errorf("delete left the lab changed (-before +after):\n%s", d)
 	}
