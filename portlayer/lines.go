@@ -45,6 +45,9 @@ func (p *PortLayer) report(id string, r tetherproto.Report) {
 		m.OnExited(id, r.Exit)
 	case tetherproto.ReportAddresses:
 		m.OnAddresses(id, r.Addresses)
+		if len(p.router.policySet()) > 0 {
+			p.router.kick() // groups have the addresses that their members have
+		}
 	case tetherproto.ReportOOM:
 		m.OnOOM(id)
 	}
