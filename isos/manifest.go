@@ -104,6 +104,12 @@ const DemandTrust = "trust"
 // package tether/system). They follow connections.
 const DemandPolicy = "policy"
 
+// moreConnections lets a guest follow 65536 connections, eight for each bucket that
+// is asked for. By its own reckoning (nf_conntrack_init_start of
+// net/netfilter/nf_conntrack_core.c) the kernel would follow 2048 with 256 MiB of
+// memory, and drop what comes beyond.
+const moreConnections = "hashsize=8192"
+
 // Bootstrap is the image that containerVMs boot.
 func Bootstrap() Manifest {
 	return Manifest{
@@ -112,6 +118,7 @@ func Bootstrap() Manifest {
 		Cmdline: "console=ttyS2,115200 " + quiet,
 		Modules: append(bootModules(), Module{Name: "overlay"},
 			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust + "," + DemandPolicy},
+			Module{Name: "nf_conntrack", Options: moreConnections, Demand: DemandTrust + "," + DemandPolicy},
 			Module{Name: "nft_ct", Demand: DemandTrust + "," + DemandPolicy},
 			Module{Name: "nft_reject_inet", Demand: DemandPolicy}),
 		Files: append(dirs("dev", "proc", "sys", "run", "tmp", "etc"),

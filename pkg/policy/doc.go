@@ -17,5 +17,5 @@
 // The first rule that matches a connection decides; what none matches is allowed.
 // A connection is judged as a whole, by its beginning: answers pass with it.
 //
-// Start reading at Parse and Set.For.
+// docs/networks.md tells users of it. Start reading at Parse and Set.For.
 package policy
