@@ -133,10 +133,10 @@ func TestTrace(t *testing.T) {
 	w := World{
 		Set: setOf(t, "web@shop deny tcp/80 from tier=front to tier=front; allow tcp/1-100 from any to tier=back; deny tcp from tier=front to tier=back",
 			"vch 10 deny udp/53 from locked to any; 11 allow udp from locked to any"),
-		Members: members("f1 tier=front shop:10.0.0.2", "f2 tier=front shop:10.0.0.3 deep:10.1.0.3", "b1 tier=back shop:10.0.0.4", "far other:10.2.0.2",
+		Members: members("f1 tier=front shop:10.0.0.2", "f2 tier=front shop:10.0.0.3 deep:10.1.0.3", "b1 tier=back shop:10.0.0.4", "far other:10.2.0.2 six:fd00::1", "six six:fd00::2",
 			"in deep:10.1.0.4", "lock locked=1 shop:10.0.0.9", "alone x=y"),
-		Networks: []spec.Network{{Name: "shop", Subnet: "10.0.0.0/16", Gateway: "10.0.0.1"}, {Name: "deep", Subnet: "10.1.0.0/16", Gateway: "10.1.0.1", Internal: true},
-			{Name: "other", Subnet: "10.2.0.0/16", Gateway: "10.2.0.1"}},
+		Networks: []spec.Network{{Name: "shop", Driver: "bridge", Subnet: "10.0.0.0/16", Gateway: "10.0.0.1"}, {Name: "deep", Driver: "bridge", Subnet: "10.1.0.0/16", Gateway: "10.1.0.1", Internal: true},
+			{Name: "other", Driver: "external", Subnet: "10.2.0.0/16", Gateway: "10.2.0.1"}},
 	}
 	for _, c := range []struct{ flow, want string }{
 		{"f1 f2 tcp 80", "denied: source guest, out: denied by policy web of network shop, rule 1 (deny tcp/80 from tier=front to tier=front) 10.0.0.2>10.0.0.3 shop"},
@@ -145,8 +145,12 @@ func TestTrace(t *testing.T) {
 		{"f1 b1 tcp 443", "denied: source guest, out: denied by policy web of network shop, rule 3 (deny tcp from tier=front to tier=back) 10.0.0.2>10.0.0.4 shop"},
 		{"f1 10.0.0.3 tcp 80", "denied: source guest, out: denied by policy web of network shop, rule 1 (deny tcp/80 from tier=front to tier=front) 10.0.0.2>10.0.0.3 shop"},
 		{"f1 f1 tcp 80", "allowed: default: no rule concerns it: what is not denied is allowed () 10.0.0.2>10.0.0.2 shop"},
-		{"f1 far tcp 80", "denied: network isolation: no common network: f1 is on shop, far is on other; the VCH does not route between networks, and guests let in only peers of a common one () >"},
+		{"f1 far tcp 80", "denied: network isolation: no common network: f1 is on shop, far is on other, six; the VCH does not route between networks, and guests let in only peers of a common one () >"},
 		{"f1 10.2.0.2 icmp", "denied: network isolation: 10.2.0.2 is of far on network other, which f1 is not on; the VCH does not route between networks, and guests let in only peers of a common one () >"},
+		{"far 10.2.0.1 udp 53", "allowed: default: no rule concerns it: what is not denied is allowed; what the guests themselves let in on this network besides is not traced () 10.2.0.2>10.2.0.1 other"},
+		{"far six icmp", "allowed: default: no rule concerns it: what is not denied is allowed () fd00::1>fd00::2 six"},
+		{"f1 fd00::2 icmp", "denied: network isolation: fd00::2 is of six on network six, which f1 is not on; the VCH does not route between networks, and guests let in only peers of a common one () >"},
+		{"f1 2001:db8::1 icmp", "denied: network isolation: f1 is on no network with a way out (shop) () >2001:db8::1"},
 		{"f1 alone icmp", "denied: network isolation: no common network: f1 is on shop, alone is on none; the VCH does not route between networks, and guests let in only peers of a common one () >"},
 		{"f1 gone tcp 80", "denied: state of the containers: the destination does not run () >"},
 		{"gone f1 tcp 80", "denied: state of the containers: the source does not run () >"},

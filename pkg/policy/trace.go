@@ -65,9 +65,10 @@ func (w World) Trace(f Flow) Trace {
 		return Trace{Point: PointState, Reason: "the destination does not run"}
 	}
 	for _, n := range slices.Sorted(maps.Keys(from.Addresses)) {
-		src, dst := from.Addresses[n], to.Addresses[n]
-		if len(src) > 0 && len(dst) > 0 {
-			return w.between(f, from, &to, Trace{Network: n, Source: src[0].String(), Destination: dst[0].String()})
+		for _, dst := range to.Addresses[n] {
+			if src, ok := sameFamily(from.Addresses[n], dst); ok {
+				return w.between(f, from, &to, Trace{Network: n, Source: src.String(), Destination: dst.String()})
+			}
 		}
 	}
 	return isolated(fmt.Sprintf("no common network: %s is on %s, %s is on %s", from.Name, from.networks(), to.Name, to.networks()))
@@ -99,11 +100,11 @@ func (w World) toAddress(f Flow, from Member) Trace {
 			if !slices.Contains(list, f.Address) {
 				continue
 			}
-			src := from.Addresses[n]
-			if len(src) == 0 {
+			src, ok := sameFamily(from.Addresses[n], f.Address)
+			if !ok {
 				return isolated(fmt.Sprintf("%s is of %s on network %s, which %s is not on", f.Address, m.Name, n, from.Name))
 			}
-			return w.between(f, from, &m, Trace{Network: n, Source: src[0].String(), Destination: f.Address.String()})
+			return w.between(f, from, &m, Trace{Network: n, Source: src.String(), Destination: f.Address.String()})
 		}
 	}
 	for _, n := range w.Networks {
@@ -111,21 +112,31 @@ func (w World) toAddress(f Flow, from Member) Trace {
 		if err != nil || !p.Contains(f.Address) {
 			continue
 		}
-		src := from.Addresses[n.Name]
+		src, ok := sameFamily(from.Addresses[n.Name], f.Address)
 		switch {
 		case n.Gateway != f.Address.String():
 			return Trace{Point: PointState, Destination: f.Address.String(), Network: n.Name,
 				Reason: fmt.Sprintf("no container that runs has this address of network %s", n.Name)}
-		case len(src) == 0:
+		case !ok:
 			return isolated(fmt.Sprintf("%s is the VCH on network %s, which %s is not on", f.Address, n.Name, from.Name))
 		}
-		return w.between(f, from, nil, Trace{Network: n.Name, Source: src[0].String(), Destination: f.Address.String()})
+		return w.between(f, from, nil, Trace{Network: n.Name, Source: src.String(), Destination: f.Address.String()})
 	}
 	n, ok := w.wayOut(from)
-	if !ok {
+	src, has := sameFamily(from.Addresses[n], f.Address)
+	if !ok || !has {
 		return Trace{Point: PointNetworks, Destination: f.Address.String(), Reason: fmt.Sprintf("%s is on no network with a way out (%s)", from.Name, from.networks())}
 	}
-	return w.between(f, from, nil, Trace{Source: from.Addresses[n][0].String(), Destination: f.Address.String()})
+	return w.between(f, from, nil, Trace{Source: src.String(), Destination: f.Address.String()})
+}
+
+// sameFamily is the first address of the family of a.
+func sameFamily(list []netip.Addr, a netip.Addr) (netip.Addr, bool) {
+	i := slices.IndexFunc(list, func(o netip.Addr) bool { return o.Is4() == a.Is4() })
+	if i < 0 {
+		return netip.Addr{}, false
+	}
+	return list[i], true
 }
 
 // wayOut is the network that a container's packets to the outside take.
@@ -171,6 +182,9 @@ func (w World) between(f Flow, from Member, to *Member, t Trace) Trace {
 	}
 	if t.Point == "" {
 		t.Allowed, t.Point, t.Reason = true, PointDefault, "no rule concerns it: what is not denied is allowed"
+	}
+	if slices.ContainsFunc(w.Networks, func(n spec.Network) bool { return n.Name == t.Network && n.Driver != "bridge" }) {
+		t.Reason += "; what the guests themselves let in on this network besides is not traced"
 	}
 	return t
 }
