@@ -2,6 +2,7 @@ package portlayer
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/vic-engine/vic/pkg/policy"
 	"github.com/vic-engine/vic/pkg/policy/firewall"
@@ -53,9 +54,42 @@ func (r *router) update(v *spec.View) spec.NetworkUpdate {
 		return u
 	}
 	if me := network.Member(&v.Container, v.Status.Addresses); rules.Concerns(me) {
-		u.Policed, u.Policy = true, rules.For(me, network.Members(views))
+		u.Policed, u.Policy = true, rules.For(me, r.members.of(views))
 	}
 	return u
+}
+
+// memberCache keeps what policies see of containers: each guest that is told needs
+// it of all of them.
+type memberCache struct {
+	mu    sync.Mutex // guards known
+	known map[*spec.View]policy.Member
+}
+
+// of are the members among views. A view's pointer stays the same as long as nothing
+// about it changes.
+func (m *memberCache) of(views []*spec.View) []policy.Member {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.known) > 2*len(views)+64 { // most of it is of views that were
+		m.known = nil
+	}
+	if m.known == nil {
+		m.known = map[*spec.View]policy.Member{}
+	}
+	var out []policy.Member
+	for _, v := range views {
+		if !network.Running(v) {
+			continue
+		}
+		member, ok := m.known[v]
+		if !ok {
+			member = network.Member(&v.Container, v.Status.Addresses)
+			m.known[v] = member
+		}
+		out = append(out, member)
+	}
+	return out
 }
 
 // Policies are the rules of all policies, in the order in which they are asked.
@@ -65,6 +99,6 @@ func (p *PortLayer) Policies() policy.Set { return p.router.policySet() }
 // full ids.
 func (p *PortLayer) Traceflow(f policy.Flow) policy.Trace {
 	return policy.World{
-		Set: p.router.policySet(), Members: network.Members(p.router.views()), Networks: p.leases.Networks(),
+		Set: p.router.policySet(), Members: p.router.members.of(p.router.views()), Networks: p.leases.Networks(),
 	}.Trace(f)
 }

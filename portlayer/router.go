@@ -55,16 +55,17 @@ type nameServer interface {
 // networks and containers want it. It is told of changes and then makes all so,
 // whatever it was before: what is right already costs nothing.
 type router struct {
-	mac    string // of the appliance's NIC on the bridge
-	leases *network.Leases
-	setUp  func(network.NAT) error
-	local  func() ([]netip.Addr, error) // the appliance's other addresses
-	names  nameServer
-	dns    func() []string
-	report func([]string) error // of published ports; may be nil
-	vch    []policy.Policy      // that are valid on all networks
-	police func([]spec.PolicyRule) error
-	log    *logrus.Entry
+	mac     string // of the appliance's NIC on the bridge
+	leases  *network.Leases
+	setUp   func(network.NAT) error
+	local   func() ([]netip.Addr, error) // the appliance's other addresses
+	names   nameServer
+	dns     func() []string
+	report  func([]string) error // of published ports; may be nil
+	vch     []policy.Policy      // that are valid on all networks
+	police  func([]spec.PolicyRule) error
+	members memberCache
+	log     *logrus.Entry
 
 	// applying is held while the appliance is changed; it guards nat, rules,
 	// zones and ports, which are what was made last.
@@ -341,7 +342,7 @@ func (r *router) apply() error {
 		}
 		r.nat = &nat
 	}
-	rules := append([]spec.PolicyRule{}, s.Rules(r.vch).All(network.Members(views))...)
+	rules := append([]spec.PolicyRule{}, s.Rules(r.vch).All(r.members.of(views))...)
 	if !reflect.DeepEqual(r.rules, rules) {
 		r.rules = nil
 		if err := r.police(rules); err != nil {

@@ -17,17 +17,6 @@ func (s State) Rules(vch []policy.Policy) policy.Set {
 	return policy.NewSet(all...)
 }
 
-// Members are the containers that run, as policies see them.
-func Members(views []*spec.View) []policy.Member {
-	var out []policy.Member
-	for _, v := range views {
-		if Running(v) {
-			out = append(out, Member(&v.Container, v.Status.Addresses))
-		}
-	}
-	return out
-}
-
 // Member is one container as policies see it. reported are the addresses that its
 // guest has, by network, of which those count that it was not given by the VCH.
 func Member(c *spec.Container, reported map[string]string) policy.Member {
