@@ -27,11 +27,10 @@ func vchPolicies(v spec.VCH) ([]policy.Policy, error) {
 // cannot tell who is behind them.
 func appliancePolicies(f *firewall.Firewall) func([]spec.PolicyRule) error {
 	return func(rules []spec.PolicyRule) error {
-		// Also without rules: an engine that was there before may have left some.
-		if err := f.Set(firewall.New(firewall.Router, rules)); err != nil || len(rules) > 0 {
-			return err
+		if len(rules) == 0 {
+			return f.Clear() // an engine that was there before may have left some
 		}
-		return f.Remove()
+		return f.Set(firewall.New(firewall.Router, rules))
 	}
 }
 

@@ -420,8 +420,8 @@ func (n neighbour) status(t *testing.T) guestinfo.Status {
 	return st
 }
 
-// TestNoFilterNoStart: a guest that cannot filter does not run what it shall
-// protect and protect others from.
+// TestNoFilterNoStart: a guest that cannot filter, or not enforce policies, does not
+// run what it shall protect and protect others from.
 func TestNoFilterNoStart(t *testing.T) {
 	m := isos.Bootstrap()
 	for i := range m.Modules {
@@ -437,19 +437,25 @@ func TestNoFilterNoStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, e := range map[string]spec.Endpoint{
-		"network filter":                 endpoint("one", macA, one+"2"),
-		"firewall of container networks": {Network: "direct", MAC: macA, IP: direct + "/16", Trust: spec.TrustPublished},
+	bridge := endpoint("one", macA, one+"2")
+	for _, e := range []struct {
+		want           string
+		endpoint       spec.Endpoint
+		filter, policy bool
+	}{
+		{"network filter", bridge, true, false},
+		{"firewall of container networks", spec.Endpoint{Network: "direct", MAC: macA, IP: direct + "/16", Trust: spec.TrustPublished}, false, false},
+		{"network policy", bridge, false, true},
 	} {
 		c := container(`echo runs`)
-		c.Endpoints, c.NetworkFilter = []spec.Endpoint{e}, e.Trust == ""
+		c.Endpoints, c.NetworkFilter, c.NetworkPolicy = []spec.Endpoint{e.endpoint}, e.filter, e.policy
 		vm := qemutest.Boot(t, qemutest.Options{ISO: iso, Console: 2, GuestInfo: keys(t, c), Network: newWire(macG), Disks: disks(t),
 			NICs: []machine.NIC{{Network: "VCH Bridge", MAC: macA, Slot: 192}}})
 		out := output(t, vm)
 		vm.WaitOff(limit)
 		st, err := guestinfo.DecodeStatus(c.ID, vm.Guest.Keys())
-		if err != nil || st.Exit.Code != spec.ExitGuestFailed || !strings.Contains(st.Exit.Error, want) {
-			t.Errorf("reported %+v %v, want %s", st, err, want)
+		if err != nil || st.Exit.Code != spec.ExitGuestFailed || !strings.Contains(st.Exit.Error, e.want) {
+			t.Errorf("reported %+v %v, want %s", st, err, e.want)
 		}
 		if text := <-out.all; text != "" {
 			t.Errorf("it ran: %q", text)

@@ -67,11 +67,16 @@ func (f *Firewall) set(r Ruleset) error {
 	return nil
 }
 
-// Remove takes the table away.
+// Remove takes the table away, if this Firewall has made one.
 func (f *Firewall) Remove() error {
 	if f.have == "" {
 		return nil
 	}
+	return f.Clear()
+}
+
+// Clear takes the table away, whoever has made it.
+func (f *Firewall) Clear() error {
 	err := commit(func(c *nftables.Conn) error {
 		c.AddTable(table()) // so that it is there to be deleted
 		c.DelTable(table())

@@ -14,5 +14,8 @@ type Firewall struct{}
 // Set is for Linux.
 func (*Firewall) Set(Ruleset) error { return fmt.Errorf("policy rules: %w", errdefs.ErrNotImplemented) }
 
+// Clear is for Linux.
+func (*Firewall) Clear() error { return nil }
+
 // Remove is for Linux.
 func (*Firewall) Remove() error { return nil }
