@@ -26,8 +26,8 @@ const (
 
 // disk is a volume's disk that is mounted.
 type disk struct {
-	name, dev, dir string
-	writable       bool
+	name, fs, dev, dir string
+	writable           bool
 }
 
 // volumeDisks are a container's, by unit. The engine may ask for one to grow at
@@ -138,17 +138,27 @@ func (c *Container) volumeDisk(ctx context.Context, bus *system.Bus, m spec.Moun
 	if err != nil {
 		return nil, err
 	}
-	d := &disk{name: m.Name, dev: dev, dir: filepath.Join(volumesDir, fmt.Sprint(m.Unit)), writable: writes(c.spec.Mounts, m.Unit)}
 	fs := m.FSType
 	if fs == "" {
 		fs = "ext4"
 	}
+	d := &disk{name: m.Name, fs: fs, dev: dev, dir: filepath.Join(volumesDir, fmt.Sprint(m.Unit)), writable: writes(c.spec.Mounts, m.Unit)}
 	mnt := system.Mount{Source: dev, Target: d.dir, Type: fs, Flags: unix.MS_RDONLY}
 	if d.writable {
 		mnt.Flags = 0
-		if fs == "ext4" {
+	}
+	switch fs {
+	case "ext4":
+		if d.writable {
 			mnt.Data = system.Ext4Idle
 		}
+	case "xfs":
+		mnt.Data = system.XFSOptions
+		if err := c.filesystem(fs, system.XFS); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("filesystem %q is not known to this guest", fs)
 	}
 	if err := mnt.Do(); err != nil {
 		return nil, err
@@ -162,11 +172,8 @@ func (c *Container) volumeDisk(ctx context.Context, bus *system.Bus, m spec.Moun
 	if err := os.Remove(filepath.Join(d.dir, "lost+found")); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 		c.log.WithError(err).WithField(spec.FieldVolume, m.Name).Warn("lost+found stays")
 	}
-	if fs != "ext4" {
-		return d, nil
-	}
 	// The disk may have grown while nobody had it mounted.
-	grew, err := system.FillDisk(dev, d.dir)
+	grew, err := system.FillDisk(fs, dev, d.dir)
 	if err != nil {
 		c.log.WithError(err).WithField(spec.FieldVolume, m.Name).Warn("the filesystem is smaller than its disk")
 	}
@@ -213,7 +220,7 @@ func (c *Container) grow(_ context.Context, unit int) error {
 	if err := system.RescanDisk(d.dev); err != nil {
 		return fmt.Errorf("volume %s: %w", d.name, err)
 	}
-	grew, err := system.FillDisk(d.dev, d.dir)
+	grew, err := system.FillDisk(d.fs, d.dev, d.dir)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", d.name, err)
 	}

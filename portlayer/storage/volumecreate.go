@@ -82,6 +82,9 @@ func (v *Volumes) create(ctx context.Context, q spec.VolumeRequest) (*volume, er
 	if o.capacity == 0 {
 		o.capacity = defaultCapacity
 	}
+	if o.fstype == "" {
+		o.fstype = fsExt4
+	}
 	x := &volume{store: s, volumeRecord: volumeRecord{
 		Name: q.Name, Driver: driver, Created: v.cfg.Now().UTC(), FSType: o.fstype, Capacity: o.capacity,
 		Format: o.format, Access: o.access, AttachAs: o.attach,
@@ -118,6 +121,10 @@ func (v *Volumes) cloneSource(o *volumeOptions) (*volume, error) {
 	if o.store == "" {
 		o.store = src.store.label
 	}
+	if o.fstype != "" && o.fstype != src.FSType {
+		return nil, fmt.Errorf("clone-from %s: it has %s, and so has its copy; leave fstype out: %w", src.Name, src.FSType, errdefs.ErrInvalidArgument)
+	}
+	o.fstype = src.FSType
 	if o.capacity == 0 {
 		o.capacity = src.Capacity
 	}
@@ -233,7 +240,7 @@ func (v *Volumes) buildFiles(ctx context.Context, x *volume, ds VolumeDatastore,
 // copyBlank makes the volume's disk from an empty one of its size, which is made
 // at first use and stays.
 func (v *Volumes) copyBlank(ctx context.Context, x *volume, ds VolumeDatastore) error {
-	blank := x.store.blank(x.Capacity)
+	blank := x.store.blank(x.FSType, x.Capacity)
 	unlock, err := v.work.lock(ctx, "blank:"+blank)
 	if err != nil {
 		return err
@@ -250,7 +257,11 @@ func (v *Volumes) copyBlank(ctx context.Context, x *volume, ds VolumeDatastore) 
 	if err != nil {
 		return err
 	}
-	if err := importBlank(ctx, ds, sp, blank, x.Capacity, volumeLabel); err != nil {
+	mkfs := ext4Blank(volumeLabel)
+	if x.FSType == fsXFS {
+		mkfs = v.xfsBlank
+	}
+	if err := importBlank(ctx, ds, sp, blank, x.Capacity, mkfs); err != nil {
 		return fmt.Errorf("make blank disk %s: %w", blank, err)
 	}
 	return copyIt()

@@ -27,7 +27,11 @@ const (
 	attachDependent   = "persistent"
 	formatThin        = "thin"
 	fsExt4            = "ext4"
+	fsXFS             = "xfs"
 )
+
+// minXFS is the least that mkfs.xfs makes: less is for tests only, it says.
+const minXFS = 300 << 20
 
 // maxVolume is the largest ext4 with 4 KiB blocks and 32-bit block numbers,
 // which is what the blank has.
@@ -38,10 +42,11 @@ const maxVolumeName = 200
 
 // volumeOptions are a request's options as understood.
 type volumeOptions struct {
-	capacity                       int64 // 0: not given
-	store                          string
-	format, fstype, access, attach string
-	cloneFrom                      string
+	capacity               int64 // 0: not given
+	store                  string
+	fstype                 string // empty: not given
+	format, access, attach string
+	cloneFrom              string
 }
 
 // optionNames are the options by their lower-case names, with what they take.
@@ -49,7 +54,7 @@ func optionNames() map[string]string {
 	return map[string]string{
 		"capacity": "size, \"10GB\" (a number alone: MB)", "size": "the same as Capacity",
 		"volumestore": "label of a volume store", "diskformat": "thin, zeroedthick or eagerzeroedthick",
-		"fstype": "ext4", "access": "read-write or read-only", "clone-from": "name of a volume",
+		"fstype": "ext4 or xfs", "access": "read-write or read-only", "clone-from": "name of a volume",
 		"attach-as": "independent_persistent or persistent", "vsan-policy-name": "not supported",
 		"storage-policy": "not supported",
 	}
@@ -58,7 +63,7 @@ func optionNames() map[string]string {
 // parseVolumeOptions reads what `docker volume create --opt` gave. All problems
 // are told at once.
 func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
-	o := volumeOptions{format: formatThin, fstype: fsExt4, access: accessReadWrite, attach: attachIndependent}
+	o := volumeOptions{format: formatThin, access: accessReadWrite, attach: attachIndependent}
 	seen := map[string]string{}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -101,9 +106,7 @@ func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
 		case "diskformat":
 			choose(&o.format, formatThin, "zeroedthick", "eagerzeroedthick")
 		case "fstype":
-			if value != fsExt4 {
-				bad("volume option %s=%s: volumes have %s, no other filesystem is supported", name, value, fsExt4)
-			}
+			choose(&o.fstype, fsExt4, fsXFS)
 		case "access":
 			choose(&o.access, accessReadWrite, accessReadOnly)
 		case "attach-as":
@@ -117,6 +120,9 @@ func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
 		default:
 			bad("unknown volume option %s; there are %s", name, knownOptions())
 		}
+	}
+	if o.fstype == fsXFS && o.capacity > 0 && o.capacity < minXFS {
+		bad("volume option Capacity: xfs needs %s at least", units.BytesSize(minXFS))
 	}
 	if len(errs) > 0 {
 		return o, fmt.Errorf("%w: %w", errors.Join(errs...), errdefs.ErrInvalidArgument)

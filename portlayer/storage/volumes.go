@@ -43,6 +43,8 @@ type VolumesConfig struct {
 	// Grow makes the disk larger that a running container has on scsi0:unit, and
 	// then its filesystem; grew says whether the disk is larger, also on an error.
 	Grow func(ctx context.Context, container string, unit int, capacity int64) (grew bool, err error)
+	// MkfsXFS is the program that makes an XFS; empty: /sbin/mkfs.xfs.
+	MkfsXFS string
 	// ScanTimeout bounds one look at a store; zero: 30 seconds.
 	ScanTimeout time.Duration
 	// Retry is the wait after a store could not be reached, doubled each time up
@@ -106,6 +108,9 @@ func NewVolumes(cfg VolumesConfig) (*Volumes, error) {
 	}
 	if cfg.Retry == 0 {
 		cfg.Retry = defaultRetry
+	}
+	if cfg.MkfsXFS == "" {
+		cfg.MkfsXFS = defaultMkfsXFS
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -79,8 +79,8 @@ func (s *volumeStore) mark(name string) string   { return s.root + "/" + name + 
 
 // blank is a disk that new volumes of its size are copies of. No volume can
 // have such a name.
-func (s *volumeStore) blank(capacity int64) string {
-	return fmt.Sprintf("%s/.blank/ext4-%d.vmdk", s.root, capacity>>20)
+func (s *volumeStore) blank(fs string, capacity int64) string {
+	return fmt.Sprintf("%s/.blank/%s-%d.vmdk", s.root, fs, capacity>>20)
 }
 
 // trouble says why the store cannot be used; called with the lock of Volumes.
