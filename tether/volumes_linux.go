@@ -65,14 +65,31 @@ func (v *volumeDisks) all() []*disk {
 // volumes mounts what the user asked for into the root, in the order given:
 // sorted by destination.
 func (c *Container) volumes(ctx context.Context) error {
-	if len(c.spec.Mounts) == 0 {
+	now, later := splitMounts(c.spec.Mounts)
+	if err := c.mountAll(ctx, now); err != nil {
+		return err
+	}
+	for _, m := range later {
+		// While the root can still be written to. What is inside of a share can
+		// not be made yet.
+		if m.Type == spec.MountNFS && !insideShare(m, later) {
+			if _, err := system.MakeInRoot(rootDir, m.Path); err != nil {
+				return fmt.Errorf("mount %s: %w", m.Path, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Container) mountAll(ctx context.Context, mounts []spec.Mount) error {
+	if len(mounts) == 0 {
 		return nil
 	}
 	bus, err := system.PVSCSI()
 	if err != nil {
 		return err
 	}
-	for _, m := range c.spec.Mounts {
+	for _, m := range mounts {
 		if err := c.mount(ctx, bus, m); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Path, err)
 		}
@@ -95,6 +112,15 @@ func (c *Container) mount(ctx context.Context, bus *system.Bus, m spec.Mount) er
 			flags |= unix.MS_RDONLY
 		}
 		return system.Mount{Source: "tmpfs", Target: target, Type: "tmpfs", Flags: flags, Data: data}.Do()
+	case spec.MountNFS:
+		d, err := c.share(ctx, m)
+		if err == nil {
+			err = bind(d, m, target)
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", m.Name, err)
+		}
+		return nil
 	case spec.MountVolume:
 		d, err := c.volumeDisk(ctx, bus, m)
 		if err == nil && fromImage && d.writable && !m.ReadOnly && !m.NoCopy && m.SubPath == "" {
@@ -240,6 +266,9 @@ func (c *Container) sealVolumes() {
 		}
 		if err := system.Seal(d.dir); err != nil {
 			c.log.WithError(err).WithField(spec.FieldVolume, d.name).Debug("volume is not marked clean")
+			if c.sharesLost {
+				_ = system.SyncFilesystem(d.dir) // nothing else will
+			}
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (l *lab) volumes(names ...string) *vols {
 		}
 		disk := "volumes/" + name + "/" + name + ".vmdk"
 		l.makeDisk(disk)
-		v.byID[name] = spec.Volume{Name: name, Source: l.ds.Path(disk), FSType: "ext4", DiskMode: "independent_persistent", Access: "read-write"}
+		v.byID[name] = spec.Volume{Name: name, Type: spec.MountVolume, Source: l.ds.Path(disk), FSType: "ext4", DiskMode: "independent_persistent", Access: "read-write"}
 	}
 	return v
 }

@@ -64,6 +64,12 @@ func (v *Volumes) create(ctx context.Context, q spec.VolumeRequest) (*volume, er
 	if err != nil {
 		return nil, err
 	}
+	if s.share != nil {
+		if err := checkShare(s, q.Options); err != nil {
+			return nil, err
+		}
+		o = volumeOptions{store: s.label, fstype: fsNFS, access: o.access}
+	}
 	if src != nil && src.store.datastore != s.datastore {
 		return nil, fmt.Errorf("clone-from %s: a volume is copied within its datastore %s only, store %q is on %s: %w",
 			src.Name, src.store.datastore, s.label, s.datastore, errdefs.ErrInvalidArgument)
@@ -79,7 +85,7 @@ func (v *Volumes) create(ctx context.Context, q spec.VolumeRequest) (*volume, er
 	case !errdefs.IsNotFound(err):
 		return nil, err
 	}
-	if o.capacity == 0 {
+	if o.capacity == 0 && s.share == nil {
 		o.capacity = defaultCapacity
 	}
 	if o.fstype == "" {
@@ -112,6 +118,9 @@ func (v *Volumes) cloneSource(o *volumeOptions) (*volume, error) {
 	v.mu.Unlock()
 	if src == nil {
 		return nil, fmt.Errorf("clone-from: %w", noSuchVolume(o.cloneFrom))
+	}
+	if src.store.share != nil {
+		return nil, fmt.Errorf("clone-from %s: it is a folder of an NFS share, which has no disk to copy: %w", src.Name, errdefs.ErrInvalidArgument)
 	}
 	for _, u := range v.users(src.store.disk(src.Name)) {
 		if u.running && u.writes {
@@ -175,7 +184,7 @@ func quoted(labels []string) string { return fmt.Sprintf("%q", labels) }
 // it a mark tells what there is from a volume. After a failure nothing is left.
 func (v *Volumes) build(ctx context.Context, x *volume, ds VolumeDatastore, src *volume) error {
 	s, name := x.store, x.Name
-	if x.Format != formatThin {
+	if x.Format != formatThin && s.share == nil {
 		capacity, free, err := ds.Space(ctx)
 		if err != nil {
 			return fmt.Errorf("read free space of datastore %s: %w", s.datastore, err)
@@ -214,7 +223,11 @@ func (v *Volumes) buildFiles(ctx context.Context, x *volume, ds VolumeDatastore,
 	if err := v.putMark(ctx, s, ds, name); err != nil {
 		return err
 	}
-	if src != nil {
+	if s.share != nil {
+		if err := ds.Mkdir(ctx, s.disk(name)); err != nil {
+			return err
+		}
+	} else if src != nil {
 		if err := ds.CopyDiskAs(ctx, src.store.disk(src.Name), s.disk(name), x.Format); err != nil {
 			return err
 		}

@@ -3,7 +3,9 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -28,6 +30,7 @@ const (
 	formatThin        = "thin"
 	fsExt4            = "ext4"
 	fsXFS             = "xfs"
+	fsNFS             = "nfs" // not to be chosen: what a share has
 )
 
 // minXFS is the least that mkfs.xfs makes: less is for tests only, it says.
@@ -128,6 +131,24 @@ func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
 		return o, fmt.Errorf("%w: %w", errors.Join(errs...), errdefs.ErrInvalidArgument)
 	}
 	return o, nil
+}
+
+// checkShare refuses what only a disk has.
+func checkShare(s *volumeStore, given map[string]string) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		switch strings.ToLower(name) {
+		case "volumestore", "access":
+		case "capacity", "size":
+			errs = append(errs, fmt.Errorf("volume option %s: a volume of it is a folder, which has what room there is on the server", name))
+		default:
+			errs = append(errs, fmt.Errorf("volume option %s: a volume of it is a folder and not a disk", name))
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("volume store %q is the NFS share %s: %w: %w", s.label, s.share.Place(), errors.Join(errs...), errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 func knownOptions() string {

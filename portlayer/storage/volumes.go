@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vic-engine/vic/pkg/nfs"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -36,6 +37,8 @@ type VolumesConfig struct {
 	VCH string
 	// Open finds a datastore by its name. It is asked again after a failure.
 	Open func(ctx context.Context, datastore string) (VolumeDatastore, error)
+	// DialNFS connects to NFS servers; nil is nfs.DialLow.
+	DialNFS nfs.Dialer
 	// Spool is a folder for files being worked on.
 	Spool string
 	// Containers are all that are known, as they are now.
@@ -210,6 +213,7 @@ func (v *Volumes) view(x *volume) spec.Volume {
 	out.Unavailable = x.problem
 	if why := x.store.trouble(); why != "" {
 		out.Unavailable = fmt.Sprintf("volume store %q cannot be reached: %s", x.store.label, why)
+		x.store.wake(v.cfg.Now()) // whoever asks next may find it back
 	}
 	return out
 }
@@ -223,7 +227,7 @@ func (v *Volumes) referenced() map[string]spec.Volume {
 	defer v.mu.Unlock()
 	for _, c := range containers {
 		for _, m := range c.Container.Mounts {
-			if m.Type != spec.MountVolume || m.Name == "" || v.byID[m.Name] != nil {
+			if m.Type == spec.MountTmpfs || m.Name == "" || v.byID[m.Name] != nil {
 				continue
 			}
 			s := v.storeOf(m.Source)
@@ -243,11 +247,11 @@ func (v *Volumes) referenced() map[string]spec.Volume {
 	return out
 }
 
-// storeOf is the store that a disk is in. Called with mu held or before Run.
-func (v *Volumes) storeOf(disk string) *volumeStore {
+// storeOf is the store that a mount's source is in. Called with mu held or before Run.
+func (v *Volumes) storeOf(source string) *volumeStore {
 	for _, label := range v.labels {
 		s := v.stores[label]
-		if parent(parent(disk)) == s.root {
+		if s.refused == nil && s.has(source) {
 			return s
 		}
 	}
@@ -286,14 +290,14 @@ type user struct {
 	writes   bool
 }
 
-// users are the containers that have a disk. A container that has it several
+// users are the containers that mount a source. A container that has it several
 // times is there once, and writes if one of its mounts does.
 func (v *Volumes) users(source string) []user {
 	var out []user
 	for _, c := range v.cfg.Containers() {
 		var u *user
 		for _, m := range c.Container.Mounts {
-			if m.Type != spec.MountVolume || m.Source != source {
+			if m.Type == spec.MountTmpfs || m.Source != source {
 				continue
 			}
 			if u == nil {

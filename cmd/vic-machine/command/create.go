@@ -45,7 +45,7 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&n.DNS, "container-network-dns", nil, "port group:address of a name server; may be repeated (default: that of DHCP)")
 	f.StringArrayVar(&n.Firewalls, "container-network-firewall", nil, "port group:closed, outbound, peers, published or open: what containers there let through (default published)")
 	f.StringVarP(&c.ImageDatastore, "image-datastore", "i", "", "datastore[/path] for images and containers (default: the only one)")
-	f.StringArrayVar(&c.VolumeStores, "volume-store", nil, "datastore[/path]:label where volumes are kept; label default is that of volumes without a store; may be repeated (default: no volumes)")
+	f.StringArrayVar(&c.VolumeStores, "volume-store", nil, "datastore[/path]:label, or nfs://host/path[?uid=&gid=&port=]:label of a share, where volumes are kept; label default is that of volumes without a store; may be repeated (default: no volumes)")
 	f.StringVarP(&c.ComputeResource, "compute-resource", "r", "", "host, cluster or resource pool (default: the only one)")
 	f.DurationVar(&c.Timeout, "timeout", install.DefaultTimeout, "time for everything after the password")
 	f.BoolVarP(&c.TLS.Off, "no-tls", "k", false, "leave the Docker API without TLS: anybody who reaches it owns the VCH")
