@@ -79,7 +79,7 @@ func (c *Container) share(ctx context.Context, m spec.Mount) (*disk, error) {
 		return nil, fmt.Errorf("NFS server %s: %w", host, err)
 	}
 	if err := answers(ctx, addr, m.Options); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("NFS server %s cannot be reached from the container's networks: %w", host, err)
 	}
 	if err := c.filesystem("nfs", system.NFS); err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func answers(ctx context.Context, addr netip.Addr, options string) error {
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
 	if err != nil {
-		return fmt.Errorf("NFS server %s cannot be reached from the container's networks: %w", addr, err)
+		return err
 	}
 	return conn.Close()
 }

@@ -129,9 +129,6 @@ func TestFiles(t *testing.T) {
 	if err := c.Mkdir(ctx, "a/b/old/d"); err == nil {
 		t.Error("a folder was made in a file")
 	}
-	if _, _, err := c.Space(ctx); err != nil {
-		t.Error(err)
-	}
 	check(c.RemoveAll(ctx, "a/nothing"))
 	// A link out of the folder is removed, and what it leads to stays.
 	outside := filepath.Join(t.TempDir(), "kept")
@@ -150,6 +147,14 @@ func TestFiles(t *testing.T) {
 	}
 	if _, err := os.Stat(outside); err != nil {
 		t.Error(err)
+	}
+	if size, free, err := c.Space(ctx); err != nil || size != 2<<40 || free != 1<<40 {
+		t.Errorf("space %d, %d, %v", size, free, err)
+	}
+	// An export that is missing is a server's trouble, and no folder that is.
+	none := nfs.New(nfs.Share{Host: "127.0.0.1", Path: "/other", Port: s.Port(), MountPort: s.Port()}, nil)
+	if _, err := none.Stat(ctx, "f"); !errdefs.IsUnavailable(err) || errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "/other") {
+		t.Errorf("no such export: %v", err)
 	}
 	if err := c.RemoveAll(ctx, "/"); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("the share itself: %v", err)

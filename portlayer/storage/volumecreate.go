@@ -70,10 +70,6 @@ func (v *Volumes) create(ctx context.Context, q spec.VolumeRequest) (*volume, er
 		}
 		o = volumeOptions{store: s.label, fstype: fsNFS, access: o.access}
 	}
-	if src != nil && src.store.datastore != s.datastore {
-		return nil, fmt.Errorf("clone-from %s: a volume is copied within its datastore %s only, store %q is on %s: %w",
-			src.Name, src.store.datastore, s.label, s.datastore, errdefs.ErrInvalidArgument)
-	}
 	// Another VCH with this store may have made it meanwhile.
 	found, err := v.read(ctx, s, ds, q.Name)
 	switch {
@@ -114,10 +110,16 @@ func (x *volume) mustAgree(q spec.VolumeRequest) error {
 // cloneSource gives the volume to copy, and fills in what o leaves to it.
 func (v *Volumes) cloneSource(o *volumeOptions) (*volume, error) {
 	v.mu.Lock()
-	src := v.byID[o.cloneFrom]
+	src, problem := v.byID[o.cloneFrom], ""
+	if src != nil {
+		problem = v.view(src).Unavailable
+	}
 	v.mu.Unlock()
-	if src == nil {
+	switch {
+	case src == nil:
 		return nil, fmt.Errorf("clone-from: %w", noSuchVolume(o.cloneFrom))
+	case problem != "":
+		return nil, fmt.Errorf("clone-from %s: %s: %w", src.Name, problem, errdefs.ErrUnavailable)
 	}
 	if src.store.share != nil {
 		return nil, fmt.Errorf("clone-from %s: it is a folder of an NFS share, which has no disk to copy: %w", src.Name, errdefs.ErrInvalidArgument)

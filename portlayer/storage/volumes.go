@@ -21,7 +21,7 @@ import (
 type VolumeDatastore interface {
 	Datastore
 	// CopyDiskAs is CopyDisk with the destination's provisioning: "thin",
-	// "zeroedthick" or "eagerzeroedthick".
+	// "zeroedthick" or "eagerzeroedthick". src may be on another datastore.
 	CopyDiskAs(ctx context.Context, src, dst, format string) error
 	// ExtendDisk makes a disk larger that no running VM has. It never shrinks.
 	ExtendDisk(ctx context.Context, path string, capacity int64) error
@@ -213,7 +213,9 @@ func (v *Volumes) view(x *volume) spec.Volume {
 	out.Unavailable = x.problem
 	if why := x.store.trouble(); why != "" {
 		out.Unavailable = fmt.Sprintf("volume store %q cannot be reached: %s", x.store.label, why)
-		x.store.wake(v.cfg.Now()) // whoever asks next may find it back
+	}
+	if out.Unavailable != "" || x.store.share != nil {
+		x.store.wake(v.cfg.Now()) // who asks next may find it back, or find a server gone
 	}
 	return out
 }

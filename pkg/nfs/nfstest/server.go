@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +43,7 @@ func Serve(dir, address string) (*Server, error) {
 	}
 	s := &Server{Dir: dir, l: l, done: make(chan struct{}), conns: map[net.Conn]bool{}}
 	quiet()
-	handler := helpers.NewCachingHandler(helpers.NewNullAuthHandler(changes{osfs.New(dir)}), handles)
+	handler := helpers.NewCachingHandler(exports{dir: dir}, handles)
 	go func() {
 		defer close(s.done)
 		_ = gonfs.Serve(tracked{l, s}, handler) // ends with the listener
@@ -90,6 +92,32 @@ func (t tracked) Accept() (net.Conn, error) {
 	}
 	t.s.conns[c] = true
 	return c, nil
+}
+
+// exports is one export, Export, and every folder of it.
+type exports struct {
+	gonfs.Handler // never used: what is not below is the caching handler's
+	dir           string
+}
+
+// Export is the path of what a server gives out.
+const Export = "/export"
+
+func (e exports) Mount(_ context.Context, _ net.Conn, q gonfs.MountRequest) (gonfs.MountStatus, billy.Filesystem, []gonfs.AuthFlavor) {
+	rel, ok := strings.CutPrefix(path.Clean(string(q.Dirpath))+"/", Export+"/")
+	at := filepath.Join(e.dir, rel)
+	if st, err := os.Stat(at); !ok || err != nil || !st.IsDir() {
+		return gonfs.MountStatusErrNoEnt, changes{osfs.New(e.dir)}, nil // the library asks for its handle all the same
+	}
+	return gonfs.MountStatusOk, changes{osfs.New(at)}, []gonfs.AuthFlavor{gonfs.AuthFlavorUnix}
+}
+
+func (e exports) Change(fs billy.Filesystem) billy.Change { return fs.(changes) }
+
+// FSStat says that there is room.
+func (e exports) FSStat(_ context.Context, _ billy.Filesystem, s *gonfs.FSStat) error {
+	s.TotalSize, s.FreeSize, s.AvailableSize = 2<<40, 1<<40, 1<<40
+	return nil
 }
 
 // changes are a folder's files with owners, modes and times that can be set.
