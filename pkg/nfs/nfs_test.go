@@ -57,7 +57,7 @@ func TestMountData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "vers=3,mountvers=3,proto=tcp,mountproto=tcp,nolock,hard,timeo=600,retrans=2,rsize=131072,wsize=131072,sec=sys," +
+	const want = "vers=3,mountvers=3,proto=tcp,mountproto=tcp,nolock,lookupcache=positive,hard,timeo=600,retrans=2,rsize=131072,wsize=131072,sec=sys," +
 		"addr=10.1.2.3,mountaddr=10.1.2.3,port=12049,mountport=20048"
 	if d := cmp.Diff(want, nfs.MountData(netip.MustParseAddr("10.1.2.3"), s.Options())); d != "" {
 		t.Error(d)

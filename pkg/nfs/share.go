@@ -187,13 +187,14 @@ func OptionPort(options string) int {
 // MountData is what mount(2) takes for a folder on the server at addr. A request
 // that the server does not answer is repeated for ever (hard): an application
 // never takes a server's pause for a failed disk. Each machine locks for itself (nolock): a lock
-// service would have to reach back into the container.
+// service would have to reach back into the container. That a file is not there is
+// not remembered (lookupcache), so that one container finds at once what another makes.
 func MountData(addr netip.Addr, options string) string {
 	proto := "tcp"
 	if addr.Is6() && !addr.Is4In6() {
 		proto = "tcp6"
 	}
-	data := fmt.Sprintf("vers=3,mountvers=3,proto=%s,mountproto=%s,nolock,hard,timeo=600,retrans=2,rsize=131072,wsize=131072,sec=sys,addr=%s,mountaddr=%s",
+	data := fmt.Sprintf("vers=3,mountvers=3,proto=%s,mountproto=%s,nolock,lookupcache=positive,hard,timeo=600,retrans=2,rsize=131072,wsize=131072,sec=sys,addr=%s,mountaddr=%s",
 		proto, proto, addr.Unmap(), addr.Unmap())
 	if options != "" {
 		data += "," + options

@@ -33,14 +33,18 @@ func lifecycle(t *testing.T, mode string) {
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v %s", err, out)
 	}
-	out := f.create(t, "VCH001", append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)...)
+	more := append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)
+	if mode == "esxi" { // one mode is enough for what vSphere has no part in
+		more = append(more, "--volume-store", f.startNFS(t))
+	}
+	out := f.create(t, "VCH001", more...)
 	checkTranscript(t, "create", mode, out)
 
 	params := testscript.Params{
 		RequireExplicitExec: true,
 		Setup:               func(env *testscript.Env) error { return f.setup(env, key) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "eventually": eventually, "fetch": fetch, "random": random, "strip": strip,
+			"code": code, "eventually": eventually, "fetch": fetch, "random": random, "strip": strip, "nfs": f.nfsServer,
 		},
 	}
 	ok := t.Run("together", func(t *testing.T) {
@@ -127,6 +131,7 @@ func (f *fixture) setup(env *testscript.Env, key string) error {
 	env.Setenv("VCH", f.vch)
 	env.Setenv("VCHHOST", host)
 	env.Setenv("MODE", f.mode)
+	env.Setenv("NFS", f.nfsDir)
 	env.Setenv("LABSTATE", f.state)
 	env.Setenv("HOME", env.WorkDir)
 	for _, kv := range f.env {
