@@ -73,6 +73,9 @@ type Volume struct {
 	MountOptions string
 	// Capacity and Allocated are bytes; 0 when not known, as always on NFS.
 	Capacity, Allocated int64
+	// Policy is the storage policy that was asked for, by name and by vSphere's id;
+	// empty: its datastore's default.
+	Policy, PolicyID string
 	// Access is "read-write", or "read-only" when nobody may write.
 	Access string
 	// DiskMode is vSphere's mode of the disk in a container that writes.

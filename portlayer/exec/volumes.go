@@ -10,7 +10,6 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/spec"
-	"github.com/vic-engine/vic/pkg/vsphere"
 	"github.com/vic-engine/vic/portlayer/vmspec"
 )
 
@@ -46,6 +45,7 @@ func (m *Manager) volumeStep(_ context.Context, cr *creation) error {
 
 func mount(m *spec.Mount, v spec.Volume) {
 	m.Type, m.Source, m.FSType, m.DiskMode, m.Options = v.Type, v.Source, v.FSType, v.DiskMode, v.MountOptions
+	m.Policy = v.PolicyID
 	// Nobody writes to a volume that is read-only, however it is mounted.
 	m.ReadOnly = m.ReadOnly || v.Access == "read-only"
 }
@@ -129,8 +129,8 @@ func missingVolumes(devices []types.BaseVirtualDevice, c spec.Container) []types
 	}
 	var out []types.BaseVirtualDeviceConfigSpec
 	for _, d := range vmspec.VolumeDisks(c) {
-		if !units[*d.GetVirtualDevice().UnitNumber] {
-			out = append(out, vsphere.Add(d))
+		if !units[*d.GetVirtualDeviceConfigSpec().Device.GetVirtualDevice().UnitNumber] {
+			out = append(out, d)
 		}
 	}
 	return out

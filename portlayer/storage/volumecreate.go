@@ -87,9 +87,15 @@ func (v *Volumes) create(ctx context.Context, q spec.VolumeRequest) (*volume, er
 	if o.fstype == "" {
 		o.fstype = fsExt4
 	}
+	policy := ""
+	if o.policy != "" {
+		if policy, err = ds.StoragePolicy(ctx, o.policy); err != nil {
+			return nil, err
+		}
+	}
 	x := &volume{store: s, volumeRecord: volumeRecord{
 		Name: q.Name, Driver: driver, Created: v.cfg.Now().UTC(), FSType: o.fstype, Capacity: o.capacity,
-		Format: o.format, Access: o.access, AttachAs: o.attach,
+		Format: o.format, Access: o.access, AttachAs: o.attach, Policy: o.policy, PolicyID: policy,
 		Labels: maps.Clone(q.Labels), Options: maps.Clone(q.Options), Anonymous: q.Anonymous,
 	}}
 	if err := v.build(ctx, x, ds, src); err != nil {

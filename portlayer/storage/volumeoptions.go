@@ -49,7 +49,7 @@ type volumeOptions struct {
 	store                  string
 	fstype                 string // empty: not given
 	format, access, attach string
-	cloneFrom              string
+	cloneFrom, policy      string
 }
 
 // optionNames are the options by their lower-case names, with what they take.
@@ -58,8 +58,8 @@ func optionNames() map[string]string {
 		"capacity": "size, \"10GB\" (a number alone: MB)", "size": "the same as Capacity",
 		"volumestore": "label of a volume store", "diskformat": "thin, zeroedthick or eagerzeroedthick",
 		"fstype": "ext4 or xfs", "access": "read-write or read-only", "clone-from": "name of a volume",
-		"attach-as": "independent_persistent or persistent", "vsan-policy-name": "not supported",
-		"storage-policy": "not supported",
+		"attach-as": "independent_persistent or persistent", "storage-policy": "name of a storage policy of vCenter",
+		"vsan-policy-name": "the same as storage-policy",
 	}
 }
 
@@ -119,7 +119,14 @@ func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
 				bad("volume option %s=%s: it is not the name of a volume", name, value)
 			}
 		case "vsan-policy-name", "storage-policy":
-			bad("volume option %s=%s: storage policies are not supported, the volume gets its datastore's default", name, value)
+			switch {
+			case value == "":
+				bad("volume option %s is empty", name)
+			case o.policy != "" && o.policy != value:
+				bad("volume options storage-policy and vsan-policy-name are the same, but differ here")
+			default:
+				o.policy = value
+			}
 		default:
 			bad("unknown volume option %s; there are %s", name, knownOptions())
 		}
@@ -154,9 +161,7 @@ func checkShare(s *volumeStore, given map[string]string) error {
 func knownOptions() string {
 	var out []string
 	for name := range optionNames() {
-		if !strings.Contains(name, "policy") {
-			out = append(out, name)
-		}
+		out = append(out, name)
 	}
 	sort.Strings(out)
 	return strings.Join(out, ", ")

@@ -44,7 +44,7 @@ func TestVolumeOptions(t *testing.T) {
 		{map[string]string{"fstype": "xfs", "size": "299m"}, "300MiB at least"},
 		{map[string]string{"access": "sometimes"}, "read-only"},
 		{map[string]string{"diskformat": "fat"}, "eagerzeroedthick"},
-		{map[string]string{"vsan-policy-name": "gold"}, "not supported"},
+		{map[string]string{"vsan-policy-name": "gold", "storage-policy": "silver"}, "differ"},
 		{map[string]string{"clone-from": "../x"}, "name of a volume"},
 		{map[string]string{"VolumeStore": ""}, "empty"},
 	} {

@@ -40,6 +40,8 @@ type volumeRecord struct {
 	Access   string
 	// AttachAs is the disk mode of a container that writes.
 	AttachAs  string            `json:",omitempty"`
+	Policy    string            `json:",omitempty"` // name of a storage policy
+	PolicyID  string            `json:",omitempty"`
 	Labels    map[string]string `json:",omitempty"`
 	Options   map[string]string `json:",omitempty"` // as the user gave them
 	Anonymous bool              `json:",omitempty"`
@@ -71,7 +73,7 @@ func (r *volumeRecord) view(s *volumeStore) spec.Volume {
 	out := spec.Volume{
 		Name: r.Name, Driver: r.Driver, Store: s.label, Source: s.source(r.Name), Type: spec.MountVolume, FSType: r.FSType,
 		Capacity: r.Capacity, Access: r.Access, DiskMode: r.AttachAs, Created: r.Created,
-		Labels: r.Labels, Options: r.Options, Anonymous: r.Anonymous,
+		Policy: r.Policy, PolicyID: r.PolicyID, Labels: r.Labels, Options: r.Options, Anonymous: r.Anonymous,
 	}
 	if s.share != nil {
 		out.Type, out.FSType, out.DiskMode, out.Capacity = spec.MountNFS, "", "", 0

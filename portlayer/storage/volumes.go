@@ -27,6 +27,10 @@ type VolumeDatastore interface {
 	ExtendDisk(ctx context.Context, path string, capacity int64) error
 	// Allocated gives the bytes that a disk takes of the datastore.
 	Allocated(ctx context.Context, path string) (int64, error)
+	// StoragePolicy finds the id of a storage policy that the datastore can hold to.
+	// ErrInvalidArgument: there is none of that name, or it cannot; ErrNotImplemented: there
+	// are no policies here.
+	StoragePolicy(ctx context.Context, name string) (id string, err error)
 }
 
 // VolumesConfig of the volume stores of a VCH. What has no default must be set.

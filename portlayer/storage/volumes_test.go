@@ -404,3 +404,19 @@ func TestXFSVolume(t *testing.T) {
 		t.Errorf("a copy with another filesystem: %v", err)
 	}
 }
+
+func TestVolumePolicy(t *testing.T) {
+	f := newVolumes(t)
+	_, err := f.CreateVolume(t.Context(), request("data", "size=16m", "vsan-policy-name=silver"))
+	if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "there are [gold]") || len(f.files()) != 0 {
+		t.Errorf("no such policy: %v, %q", err, f.files())
+	}
+	v := f.make("data", "size=16m", "vsan-policy-name=gold")
+	if v.Policy != "gold" || v.PolicyID != "id-of-gold" {
+		t.Errorf("%+v", v)
+	}
+	f.restart("vch-2")
+	if again, err := f.Volume("data"); err != nil || !cmp.Equal(v, again) {
+		t.Errorf("%+v, %v", again, err)
+	}
+}

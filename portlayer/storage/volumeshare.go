@@ -152,4 +152,7 @@ func (s *shareStore) ImportDisk(context.Context, string, io.Reader, int64, int64
 }
 func (s *shareStore) CopyDisk(context.Context, string, string) error           { return s.noDisks() }
 func (s *shareStore) CopyDiskAs(context.Context, string, string, string) error { return s.noDisks() }
-func (s *shareStore) ExtendDisk(context.Context, string, int64) error          { return s.noDisks() }
+func (s *shareStore) StoragePolicy(context.Context, string) (string, error) {
+	return "", s.noDisks()
+}
+func (s *shareStore) ExtendDisk(context.Context, string, int64) error { return s.noDisks() }

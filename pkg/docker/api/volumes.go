@@ -92,6 +92,9 @@ func volumeStatus(v engine.VolumeInfo) map[string]any {
 		out["capacity"], out["capacityBytes"] = units.BytesSize(float64(v.Capacity)), v.Capacity
 		out["allocated"], out["allocatedBytes"] = units.BytesSize(float64(v.Allocated)), v.Allocated
 		out["fstype"], out["datastorePath"] = v.FSType, v.Source
+		if v.Policy != "" {
+			out["storagePolicy"] = v.Policy
+		}
 	}
 	if v.Unavailable != "" {
 		out["unavailable"] = v.Unavailable
