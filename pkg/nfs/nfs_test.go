@@ -3,6 +3,7 @@ package nfs_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -191,5 +192,39 @@ func TestSilentServer(t *testing.T) {
 	}
 	if _, err := client(t, port).Stat(ctx, "f"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPortMapper: without ports in the URL, the server's port mapper is asked for both.
+func TestPortMapper(t *testing.T) {
+	s := serve(t, t.TempDir(), "127.0.0.1:0")
+	asked := make(chan uint32, 4)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if _, port, _ := net.SplitHostPort(address); port != "111" {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		here, there := net.Pipe()
+		go func() {
+			defer there.Close()
+			q := make([]byte, 4096)
+			n, err := there.Read(q)
+			if err != nil || n < 20 {
+				return
+			}
+			// What is asked for is the last but three words; the answer is a port.
+			asked <- binary.BigEndian.Uint32(q[n-16:])
+			reply := binary.BigEndian.AppendUint32([]byte{0x80, 0, 0, 28}, binary.BigEndian.Uint32(q[4:]))
+			reply = append(reply, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+			_, _ = there.Write(binary.BigEndian.AppendUint32(reply, uint32(s.Port())))
+		}()
+		return here, nil
+	}
+	c := nfs.New(nfs.Share{Host: "127.0.0.1", Path: "/export"}, dial)
+	defer c.Close()
+	if err := c.Mkdir(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := <-asked, <-asked; a != 100005 || b != 100003 {
+		t.Errorf("asked for programs %d and %d", a, b)
 	}
 }
