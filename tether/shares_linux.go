@@ -60,6 +60,13 @@ func (c *Container) shares(ctx context.Context) error {
 	if len(later) == 0 {
 		return nil
 	}
+	if c.maintenance { // the step that waits for leases has not
+		wait, cancel := context.WithTimeout(ctx, addressWait)
+		defer cancel()
+		if err := c.nics.wait(wait); err != nil {
+			return err
+		}
+	}
 	c.awaitPeers(ctx)
 	return c.mountAll(ctx, later)
 }

@@ -20,7 +20,7 @@ const (
 // The phases of what is loaded on demand (the Demand names of package isos).
 const (
 	Filtering Phase = "filter" // what a LinkFilter needs
-	DiscDrive Phase = "disc"   // what LoadFromDisc needs
+	DiscDrive Phase = "disc"   // what MountDisc needs
 	XFS       Phase = "xfs"
 	NFS       Phase = "nfs"
 )
