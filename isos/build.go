@@ -80,7 +80,7 @@ func (b *Builder) Build(ctx context.Context, m Manifest) (iso []byte, list strin
 	if err != nil {
 		return nil, "", fmt.Errorf("%s.iso: %w", m.Name, err)
 	}
-	iso, err = assemble(m, src, initrd, b.cfg.Epoch)
+	iso, err = assemble(m, src, entries, initrd, b.cfg.Epoch)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s.iso: %w", m.Name, err)
 	}
@@ -161,8 +161,8 @@ func (b *Builder) program(ctx context.Context, pkg string) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
-// assemble puts kernel, initramfs and boot loader on a disc.
-func assemble(m Manifest, src Sources, initrd []byte, epoch time.Time) ([]byte, error) {
+// assemble puts kernel, initramfs, boot loader and the disc's own entries on a disc.
+func assemble(m Manifest, src Sources, entries []Entry, initrd []byte, epoch time.Time) ([]byte, error) {
 	kernels, err := fs.Glob(src.Kernel, "boot/vmlinuz-*")
 	if err != nil || len(kernels) != 1 {
 		return nil, fmt.Errorf("kernel package: %d files boot/vmlinuz-*, want 1 (%v)", len(kernels), err)
@@ -170,6 +170,11 @@ func assemble(m Manifest, src Sources, initrd []byte, epoch time.Time) ([]byte, 
 	files := []ISOFile{
 		{Name: "INITRD", Data: initrd},
 		{Name: "ISOLINUX.CFG", Data: []byte(isolinuxConfig(m.Cmdline))},
+	}
+	for _, e := range entries {
+		if e.Disc {
+			files = append(files, ISOFile{Name: e.Path, Data: e.Data})
+		}
 	}
 	for _, f := range []struct {
 		name, path string

@@ -19,15 +19,16 @@ type Sources struct {
 	Programs map[string][]byte
 }
 
-// An Entry is one file of the initramfs.
+// An Entry is one file of the initramfs, or of the disc's root folder.
 type Entry struct {
 	Path string
+	Disc bool
 	Mode fs.FileMode // with type bits
 	Data []byte      // contents, or the target of a link
 }
 
 // Files resolves a manifest: every entry of the initramfs, sorted by path, with
-// the directories they need.
+// the directories they need, and those of the disc but kernel and boot loader.
 func Files(m Manifest, src Sources) ([]Entry, error) {
 	all := map[string]Entry{}
 	for _, f := range m.Files {
@@ -43,7 +44,10 @@ func Files(m Manifest, src Sources) ([]Entry, error) {
 	if err := addModules(all, m.Modules, src.Kernel); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.Name, err)
 	}
-	for p := range all {
+	for p, e := range all {
+		if e.Disc {
+			continue
+		}
 		for d := path.Dir(p); d != "."; d = path.Dir(d) {
 			if _, ok := all[d]; !ok {
 				all[d] = Entry{Path: d, Mode: fs.ModeDir | 0o755}
@@ -146,6 +150,15 @@ func addModules(all map[string]Entry, want []Module, kernel fs.FS) error {
 		return err
 	}
 	for _, m := range order {
+		if m.Disc {
+			b, err := squeeze(data[m.Name])
+			if err != nil {
+				return fmt.Errorf("module %s: %w", m.Name, err)
+			}
+			p := strings.ToUpper(discName(m.Name))
+			all[p] = Entry{Path: p, Disc: true, Mode: 0o444, Data: b}
+			continue
+		}
 		p := ModulesDir + "/" + m.Name + ".ko"
 		all[p] = Entry{Path: p, Mode: 0o644, Data: data[m.Name]}
 	}
@@ -158,7 +171,11 @@ func addModules(all map[string]Entry, want []Module, kernel fs.FS) error {
 func List(entries []Entry) string {
 	var b strings.Builder
 	for _, e := range entries {
-		fmt.Fprintf(&b, "%v /%s", e.Mode, e.Path)
+		where := ""
+		if e.Disc {
+			where = "disc:"
+		}
+		fmt.Fprintf(&b, "%v %s/%s", e.Mode, where, e.Path)
 		if e.Mode&fs.ModeSymlink != 0 {
 			fmt.Fprintf(&b, " -> %s", e.Data)
 		}

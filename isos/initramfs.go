@@ -36,6 +36,9 @@ func Initramfs(entries []Entry, epoch time.Time, c Compression) ([]byte, error) 
 	}
 	w := cpio.NewWriter(z)
 	for i, e := range entries {
+		if e.Disc {
+			continue
+		}
 		h := &cpio.Header{Name: e.Path, Mode: cpio.FileMode(e.Mode.Perm()), Links: 1, Inode: int64(i + 1), ModTime: epoch}
 		switch e.Mode.Type() {
 		case 0:

@@ -291,7 +291,7 @@ func TestEpochAndVersionChangeNothingElse(t *testing.T) {
 	m := Bootstrap()
 	src := sources(t, m)
 	make := func(sec int64) []byte {
-		b, err := assemble(m, src, []byte("initrd"), time.Unix(sec, 0))
+		b, err := assemble(m, src, nil, []byte("initrd"), time.Unix(sec, 0))
 		if err != nil {
 			t.Fatal(err)
 		}

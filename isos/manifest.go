@@ -33,6 +33,10 @@ type Module struct {
 	// Demand names what needs the module, if that is not always: the guest loads
 	// it when it is asked for. Several names are separated by commas.
 	Demand string
+	// Disc modules, on demand too, are compressed files of the disc and not in the
+	// initramfs, which every boot reads whole. The guest has the disc's drivers on
+	// demand (DemandDisc).
+	Disc bool
 }
 
 // A File is one entry of the initramfs. Exactly one of From, Program, Text,
@@ -110,17 +114,38 @@ const DemandPolicy = "policy"
 // memory, and drop what comes beyond.
 const moreConnections = "hashsize=8192"
 
+// What a containerVM's kernel learns when a volume asks for it, and the way to
+// the modules on the disc (the same names in package tether/system). Of vSphere's
+// virtual IDE controller, a PIIX4, the driver is ata_piix.
+const (
+	DemandDisc = "disc"
+	DemandXFS  = "xfs"
+	DemandNFS  = "nfs"
+)
+
+// volumeModules are for volumes of other kinds than ext4's. Together they are a
+// third of all else in the image, so they lie on the disc.
+func volumeModules() []Module {
+	return []Module{
+		{Name: "ata_piix", Demand: DemandDisc},
+		{Name: "sr_mod", Demand: DemandDisc},
+		{Name: "isofs", Demand: DemandDisc},
+		{Name: "xfs", Demand: DemandXFS, Disc: true},
+		{Name: "nfsv3", Demand: DemandNFS, Disc: true},
+	}
+}
+
 // Bootstrap is the image that containerVMs boot.
 func Bootstrap() Manifest {
 	return Manifest{
 		Name:    "bootstrap",
 		Volume:  "VIC_BOOTSTRAP",
 		Cmdline: "console=ttyS2,115200 " + quiet,
-		Modules: append(bootModules(), Module{Name: "overlay"},
+		Modules: append(append(bootModules(), Module{Name: "overlay"},
 			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust + "," + DemandPolicy},
 			Module{Name: "nf_conntrack", Options: moreConnections, Demand: DemandTrust + "," + DemandPolicy},
 			Module{Name: "nft_ct", Demand: DemandTrust + "," + DemandPolicy},
-			Module{Name: "nft_reject_inet", Demand: DemandPolicy}),
+			Module{Name: "nft_reject_inet", Demand: DemandPolicy}), volumeModules()...),
 		Files: append(dirs("dev", "proc", "sys", "run", "tmp", "etc"),
 			File{Path: "init", Mode: 0o755, Program: "cmd/tether"}),
 	}
@@ -136,6 +161,7 @@ func Appliance() Manifest {
 		File{Path: "bin/busybox", Mode: 0o755, From: "busybox-static:bin/busybox"},
 		File{Path: "sbin/mkfs.ext4", Mode: 0o755, From: "e2fsprogs:sbin/mke2fs"},
 		File{Path: "sbin/e2fsck", Mode: 0o755, From: "e2fsprogs:sbin/e2fsck"},
+		File{Path: "sbin/mkfs.xfs", Mode: 0o755, From: "xfsprogs:sbin/mkfs.xfs"},
 		File{Path: "etc/mke2fs.conf", Mode: 0o644, From: "e2fsprogs:etc/mke2fs.conf"},
 		File{Path: "etc/passwd", Mode: 0o644, Text: "root:x:0:0:root:/root:/bin/sh\n"},
 		File{Path: "etc/group", Mode: 0o644, Text: "root:x:0:\n"},
@@ -146,12 +172,14 @@ func Appliance() Manifest {
 	for _, a := range applets() {
 		files = append(files, File{Path: "bin/" + a, Link: "busybox"})
 	}
-	for _, l := range [][2]string{ // shared objects of mke2fs and e2fsck
+	for _, l := range [][2]string{ // shared objects of mke2fs, e2fsck and mkfs.xfs
 		{"libext2fs2", "libext2fs.so.2"}, {"libext2fs2", "libe2p.so.2"}, {"libcom-err2", "libcom_err.so.2"},
 		{"libblkid1", "libblkid.so.1"}, {"libuuid1", "libuuid.so.1"}, {"libc6", "libc.so.6"},
+		{"libinih1", "libinih.so.1"}, {"liburcu8", "liburcu.so.8"},
 	} {
 		dir := "lib/x86_64-linux-gnu/"
-		if l[0] == "libblkid1" || l[0] == "libuuid1" {
+		switch l[0] {
+		case "libblkid1", "libuuid1", "libinih1", "liburcu8":
 			dir = "usr/lib/x86_64-linux-gnu/"
 		}
 		files = append(files, File{Path: "lib/x86_64-linux-gnu/" + l[1], Mode: 0o755, From: l[0] + ":" + dir + l[1]})
@@ -170,7 +198,7 @@ func Appliance() Manifest {
 		Modules: modules,
 		Files:   files,
 		Packages: []string{"busybox-static", "e2fsprogs", "libext2fs2", "libcom-err2", "libblkid1", "libuuid1", "libc6",
-			"ca-certificates"},
+			"xfsprogs", "libinih1", "liburcu8", "ca-certificates"},
 	}
 }
 

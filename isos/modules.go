@@ -2,6 +2,7 @@ package isos
 
 import (
 	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
@@ -130,7 +131,7 @@ type loadItem struct {
 
 // resolve orders the wanted modules, each after what it depends on. A module
 // pulled in by several keeps no Device condition unless all agree, and is late,
-// or loaded on demand, only if it is for all. Soft dependencies ("name?") that do not exist are left out.
+// loaded on demand, or on the disc, only if it is for all. Soft dependencies ("name?") that do not exist are left out.
 func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin map[string]bool) ([]loadItem, error) {
 	var order []loadItem
 	at := map[string]int{}
@@ -159,7 +160,7 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 		deps := append([]string(nil), i.Depends...)
 		sort.Strings(deps)
 		for _, d := range deps {
-			if err := add(Module{Name: d, Device: m.Device, Late: m.Late, Demand: m.Demand}, append(chain, name)); err != nil {
+			if err := add(Module{Name: d, Device: m.Device, Late: m.Late, Demand: m.Demand, Disc: m.Disc}, append(chain, name)); err != nil {
 				return err
 			}
 		}
@@ -174,7 +175,7 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 			return nil
 		}
 		at[name] = len(order)
-		order = append(order, loadItem{Module: Module{Name: name, Device: m.Device, Options: m.Options, Late: m.Late, Demand: m.Demand}, Info: i})
+		order = append(order, loadItem{Module: Module{Name: name, Device: m.Device, Options: m.Options, Late: m.Late, Demand: m.Demand, Disc: m.Disc}, Info: i})
 		return nil
 	}
 	for _, m := range want {
@@ -187,6 +188,7 @@ func resolve(want []Module, info func(name string) (ModuleInfo, bool), builtin m
 
 // earlier makes m of the phase that both m and o are well with.
 func (m *Module) earlier(o Module) {
+	m.Disc = m.Disc && o.Disc
 	switch {
 	case m.Demand != "" && o.Demand != "":
 		names := strings.Split(m.Demand+","+o.Demand, ",")
@@ -215,10 +217,34 @@ func loadList(order []loadItem) string {
 		if dev == "" {
 			dev = "-"
 		}
-		line := fmt.Sprintf("%s.ko %s %s %s", m.Name, when, dev, m.Options)
+		file := m.Name + ".ko"
+		if m.Disc {
+			file = discName(m.Name)
+		}
+		line := fmt.Sprintf("%s %s %s %s", file, when, dev, m.Options)
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
+}
+
+// discName is how the guest sees a module of the disc, which is compressed with
+// gzip: Linux shows ISO 9660's upper-case names in lower case.
+func discName(module string) string { return module + ".kgz" }
+
+// squeeze compresses a module, and gives the same bytes for the same module.
+func squeeze(data []byte) ([]byte, error) {
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := z.Write(data); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // Where the guest finds its modules: one folder, freed after loading.

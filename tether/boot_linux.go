@@ -153,11 +153,44 @@ func (vm *VM) modules(context.Context) error { return vm.load(system.Now) }
 func (vm *VM) lateModules(context.Context) error { return vm.load(system.Late) }
 
 func (vm *VM) load(phase system.Phase) error {
-	loaded, err := system.LoadModules(modulesDir, phase)
+	loaded, err := system.LoadModules(modulesDir, phase, vm.disc)
 	for _, m := range loaded {
 		vm.log.WithField("module", m.File).WithField("took", m.Took.Round(100*time.Microsecond)).Debug("loaded")
 	}
 	return err
+}
+
+// discDir is where the boot disc is mounted while modules are read from it.
+const discDir = "/run/vic/disc"
+
+// discWait is how long the CD drive may take to appear after its driver.
+const discWait = 20 * time.Second
+
+// disc mounts the boot disc.
+func (vm *VM) disc() (string, error) {
+	if err := vm.load(system.DiscDrive); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), discWait) // callers have no shorter wait
+	defer cancel()
+	return discDir, system.MountDisc(ctx, discDir)
+}
+
+func (vm *VM) discOut() {
+	if err := system.Unmount(discDir); err != nil {
+		vm.log.WithError(err).Debug("boot disc stays mounted")
+	}
+}
+
+// filesystem makes the kernel know a type of filesystem that is not built in.
+// Called only from the steps of the boot, which mount the disc one at a time.
+func (vm *VM) filesystem(name string, phase system.Phase) error {
+	known, err := system.HasFilesystem(name)
+	if err != nil || known {
+		return err
+	}
+	defer vm.discOut()
+	return vm.load(phase)
 }
 
 func (vm *VM) guestRPC(context.Context) error {

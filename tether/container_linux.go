@@ -54,6 +54,8 @@ type Container struct {
 	output      *os.File // ttyS1
 	nics        nics
 	disksOf     volumeDisks
+	sharesOf    map[string]*disk  // mounted NFS folders by source; of the boot and the shutdown
+	sharesLost  bool              // a server takes no writes: to sync everything would never end
 	networked   chan struct{}     // closed when updates of the networks may come
 	updated     chan struct{}     // closed when the first has come
 	told        sync.Once         // of that
@@ -351,15 +353,22 @@ func (c *Container) shutDown() error {
 	}
 	drained := time.Since(begin)
 	killAll()
+	c.sealShares()
 	c.sealVolumes()
 	if err := system.Seal(writeDir); err != nil {
 		c.log.WithError(err).Debug("unmounting instead")
+		if c.sharesLost {
+			_ = system.SyncFilesystem(writeDir)
+		}
 		if err := errors.Join(system.Unmount(rootDir), system.Unmount(writeDir)); err != nil {
 			c.log.WithError(err).Warn("not unmounted")
 		}
 	}
 	c.log.WithField("drain", drained.Round(time.Millisecond)).
 		WithField(spec.FieldDuration, time.Since(begin).Round(time.Millisecond)).Info("powering off")
+	if c.sharesLost {
+		return system.PowerOff()
+	}
 	return c.powerOff()
 }
 

@@ -42,6 +42,7 @@ func containerSteps() []Step[*Container] {
 		step("host files", (*Container).hostFiles),
 		step("kernel parameters", (*Container).sysctls),
 		step("tools", (*Container).startTools),
+		step("shares", (*Container).shares), // last: it may wait for a server, and be stopped meanwhile
 	}
 }
 

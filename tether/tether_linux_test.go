@@ -22,7 +22,7 @@ func TestSteps(t *testing.T) {
 	for kind, want := range map[string]string{
 		"": early,
 		guestinfo.KindContainer: early + ", configuration, control line, hostname, network, disks, root, volumes, addresses, " +
-			"host files, kernel parameters, tools, process",
+			"host files, kernel parameters, tools, shares, process",
 		guestinfo.KindAppliance: early + ", configuration, hostname, networks, tools, scratch disk, seal key, guest RPC for others, " +
 			"late modules, forwarding, debugging, addresses, secrets, engine",
 	} {
@@ -209,5 +209,29 @@ func TestWriteSecret(t *testing.T) {
 		if err != nil || st.Mode().Perm() != 0o600 || st.Size() != int64(len(text)) {
 			t.Errorf("%v %v", st, err)
 		}
+	}
+}
+
+// What is on NFS, or below it, is mounted when the network is up.
+func TestSplitMounts(t *testing.T) {
+	mount := func(kind spec.MountType, path string) spec.Mount { return spec.Mount{Type: kind, Path: path} }
+	now, later := splitMounts([]spec.Mount{
+		mount(spec.MountVolume, "/a"), mount(spec.MountNFS, "/a/nfs"), mount(spec.MountTmpfs, "/a/nfs/tmp"), mount(spec.MountVolume, "/a/nfsx"),
+		mount(spec.MountNFS, "/b/"), mount(spec.MountNFS, "/b/c"),
+	})
+	paths := func(list []spec.Mount) (out []string) {
+		for _, m := range list {
+			out = append(out, m.Path)
+		}
+		return out
+	}
+	if d := cmp.Diff([][]string{{"/a", "/a/nfsx"}, {"/a/nfs", "/a/nfs/tmp", "/b/", "/b/c"}}, [][]string{paths(now), paths(later)}); d != "" {
+		t.Error(d)
+	}
+	if insideShare(later[0], later) || !insideShare(later[1], later) || insideShare(later[2], later) || !insideShare(later[3], later) {
+		t.Error("what is inside of what")
+	}
+	if all, _ := splitMounts([]spec.Mount{mount(spec.MountVolume, "/x"), mount(spec.MountTmpfs, "/y")}); len(all) != 2 {
+		t.Errorf("without NFS: %v", all)
 	}
 }

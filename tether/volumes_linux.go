@@ -26,8 +26,8 @@ const (
 
 // disk is a volume's disk that is mounted.
 type disk struct {
-	name, dev, dir string
-	writable       bool
+	name, fs, dev, dir string
+	writable           bool
 }
 
 // volumeDisks are a container's, by unit. The engine may ask for one to grow at
@@ -65,14 +65,31 @@ func (v *volumeDisks) all() []*disk {
 // volumes mounts what the user asked for into the root, in the order given:
 // sorted by destination.
 func (c *Container) volumes(ctx context.Context) error {
-	if len(c.spec.Mounts) == 0 {
+	now, later := splitMounts(c.spec.Mounts)
+	if err := c.mountAll(ctx, now); err != nil {
+		return err
+	}
+	for _, m := range later {
+		// While the root can still be written to. What is inside of a share can
+		// not be made yet.
+		if m.Type == spec.MountNFS && !insideShare(m, later) {
+			if _, err := system.MakeInRoot(rootDir, m.Path); err != nil {
+				return fmt.Errorf("mount %s: %w", m.Path, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Container) mountAll(ctx context.Context, mounts []spec.Mount) error {
+	if len(mounts) == 0 {
 		return nil
 	}
 	bus, err := system.PVSCSI()
 	if err != nil {
 		return err
 	}
-	for _, m := range c.spec.Mounts {
+	for _, m := range mounts {
 		if err := c.mount(ctx, bus, m); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Path, err)
 		}
@@ -95,6 +112,15 @@ func (c *Container) mount(ctx context.Context, bus *system.Bus, m spec.Mount) er
 			flags |= unix.MS_RDONLY
 		}
 		return system.Mount{Source: "tmpfs", Target: target, Type: "tmpfs", Flags: flags, Data: data}.Do()
+	case spec.MountNFS:
+		d, err := c.share(ctx, m)
+		if err == nil {
+			err = bind(d, m, target)
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", m.Name, err)
+		}
+		return nil
 	case spec.MountVolume:
 		d, err := c.volumeDisk(ctx, bus, m)
 		if err == nil && fromImage && d.writable && !m.ReadOnly && !m.NoCopy && m.SubPath == "" {
@@ -138,17 +164,27 @@ func (c *Container) volumeDisk(ctx context.Context, bus *system.Bus, m spec.Moun
 	if err != nil {
 		return nil, err
 	}
-	d := &disk{name: m.Name, dev: dev, dir: filepath.Join(volumesDir, fmt.Sprint(m.Unit)), writable: writes(c.spec.Mounts, m.Unit)}
 	fs := m.FSType
 	if fs == "" {
 		fs = "ext4"
 	}
+	d := &disk{name: m.Name, fs: fs, dev: dev, dir: filepath.Join(volumesDir, fmt.Sprint(m.Unit)), writable: writes(c.spec.Mounts, m.Unit)}
 	mnt := system.Mount{Source: dev, Target: d.dir, Type: fs, Flags: unix.MS_RDONLY}
 	if d.writable {
 		mnt.Flags = 0
-		if fs == "ext4" {
+	}
+	switch fs {
+	case "ext4":
+		if d.writable {
 			mnt.Data = system.Ext4Idle
 		}
+	case "xfs":
+		mnt.Data = system.XFSOptions
+		if err := c.filesystem(fs, system.XFS); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("filesystem %q is not known to this guest", fs)
 	}
 	if err := mnt.Do(); err != nil {
 		return nil, err
@@ -162,11 +198,8 @@ func (c *Container) volumeDisk(ctx context.Context, bus *system.Bus, m spec.Moun
 	if err := os.Remove(filepath.Join(d.dir, "lost+found")); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 		c.log.WithError(err).WithField(spec.FieldVolume, m.Name).Warn("lost+found stays")
 	}
-	if fs != "ext4" {
-		return d, nil
-	}
 	// The disk may have grown while nobody had it mounted.
-	grew, err := system.FillDisk(dev, d.dir)
+	grew, err := system.FillDisk(fs, dev, d.dir)
 	if err != nil {
 		c.log.WithError(err).WithField(spec.FieldVolume, m.Name).Warn("the filesystem is smaller than its disk")
 	}
@@ -213,7 +246,7 @@ func (c *Container) grow(_ context.Context, unit int) error {
 	if err := system.RescanDisk(d.dev); err != nil {
 		return fmt.Errorf("volume %s: %w", d.name, err)
 	}
-	grew, err := system.FillDisk(d.dev, d.dir)
+	grew, err := system.FillDisk(d.fs, d.dev, d.dir)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", d.name, err)
 	}
@@ -233,6 +266,9 @@ func (c *Container) sealVolumes() {
 		}
 		if err := system.Seal(d.dir); err != nil {
 			c.log.WithError(err).WithField(spec.FieldVolume, d.name).Debug("volume is not marked clean")
+			if c.sharesLost {
+				_ = system.SyncFilesystem(d.dir) // nothing else will
+			}
 		}
 	}
 }

@@ -83,11 +83,7 @@ func TestVolumes(t *testing.T) {
 		t.Error("the volume has lost+found")
 	}
 	// Written out and clean, at its new size.
-	raw := data + ".raw"
-	if out, err := exec.Command("qemu-img", "convert", "-O", "raw", data, raw).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if out, err := exec.Command("e2fsck", "-fn", raw).CombinedOutput(); err != nil && !onlyLostFound(string(out)) {
+	if out, err := exec.Command("e2fsck", "-fn", rawDisk(t, data)).CombinedOutput(); err != nil && !onlyLostFound(string(out)) {
 		t.Errorf("e2fsck: %v\n%s", err, out)
 	}
 	// The same container again finds what it left, and an emptied volume is not
@@ -185,4 +181,65 @@ func growing(t *testing.T, size int64) machine.Disk {
 		t.Fatal(err)
 	}
 	return d
+}
+
+func rawDisk(t *testing.T, disk string) string {
+	t.Helper()
+	raw := disk + ".raw"
+	if out, err := exec.Command("qemu-img", "convert", "-O", "raw", disk, raw).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return raw
+}
+
+// xfsDisk is a disk whose first filesystem bytes are an XFS, always with the same UUID, as
+// copies of one blank have.
+func xfsDisk(t *testing.T, filesystem, size int64) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "xfs")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(filesystem); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("/sbin/mkfs.xfs", "-q", "-m", "uuid=6b1f3a52-0c6e-4a5e-8f5e-2d5f1f0a7c11", name).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.xfs: %v: %s", err, out)
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	return vmdk(t, name)
+}
+
+// TestXFSVolumes: the driver comes from the boot disc; two copies of one blank in
+// one VM, one that grows at its mount and one that is only read.
+func TestXFSVolumes(t *testing.T) {
+	c := container(`{ mount; stat -f -c "blocks %b %S" /data; echo kept > /data/file; touch /ro/x; ls /run/vic/disc; } 2>&1`)
+	c.Mounts = []spec.Mount{
+		{Type: spec.MountVolume, Name: "data", FSType: "xfs", Path: "/data", Unit: 2},
+		{Type: spec.MountVolume, Name: "ro", FSType: "xfs", Path: "/ro", Unit: 3, ReadOnly: true},
+	}
+	data, ro := xfsDisk(t, 300<<20, 700<<20), xfsDisk(t, 300<<20, 300<<20)
+	text, st := volumeBoot(t, c, append(disks(t), machine.Disk{Path: data, Unit: 2}, machine.Disk{Path: ro, Unit: 3}))
+	if st.Exit.Error != "" {
+		t.Errorf("reported %+v", st.Exit)
+	}
+	for _, want := range []string{`/dev/sdc on /data type xfs \(rw`, `/dev/sdd on /ro type xfs \(ro`, `touch: /ro/x: Read-only`, `blocks 1[67]\d\d\d\d 4096`} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("no %q in what the container sees", want)
+		}
+	}
+	raw := rawDisk(t, data)
+	if out, err := exec.Command("/sbin/xfs_repair", "-n", raw).CombinedOutput(); err != nil {
+		t.Errorf("xfs_repair: %v\n%s", err, out)
+	}
+	if out, err := exec.Command("/usr/sbin/xfs_db", "-r", "-c", "ls /", raw).CombinedOutput(); err != nil || !strings.Contains(string(out), "file") {
+		t.Errorf("what is on the disk: %v\n%s", err, out)
+	}
+	if t.Failed() {
+		t.Logf("container's output:\n%s", text)
+	}
 }

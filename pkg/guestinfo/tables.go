@@ -75,6 +75,7 @@ func mountFields() []field[spec.Mount] {
 		{name: "source", at: func(m *m) any { return &m.Source }, option: "--volume", doc: "datastore path of the disk, or host:/path"},
 		{name: "unit", at: func(m *m) any { return &m.Unit }, doc: "SCSI unit of the disk"},
 		{name: "mode", at: func(m *m) any { return &m.DiskMode }, option: "--opt attach-as", doc: "disk mode, when it is written to"},
+		{name: "policy", at: func(m *m) any { return &m.Policy }, option: "--opt storage-policy", doc: "id of the disk's storage policy"},
 		{name: "readonly", at: func(m *m) any { return &m.ReadOnly }, option: "--volume", doc: "mounted read-only"},
 		{name: "nocopy", at: func(m *m) any { return &m.NoCopy }, option: "--volume", doc: "the image's data is not copied into a new volume"},
 		{name: "options", at: func(m *m) any { return &m.Options }, option: "--tmpfs", doc: "mount options, comma separated"},

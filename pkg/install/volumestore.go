@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/vic-engine/vic/pkg/nfs"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -16,6 +17,7 @@ import (
 type VolumeStore struct {
 	Label          string // what `docker volume create --opt VolumeStore=` names
 	Datastore, Dir string
+	Share          nfs.Share // instead of a datastore, when it has a Host
 }
 
 // labelPattern is what a label may be made of: it is a value of Docker's driver
@@ -23,14 +25,11 @@ type VolumeStore struct {
 var labelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
 // ParseVolumeStore reads "datastore[/path]:label", also with ds:// before it and
-// as "[datastore] path:label". Errors (ErrInvalidArgument) name the text and
+// as "[datastore] path:label", and "nfs://host/path?uid=&gid=&port=:label". Errors (ErrInvalidArgument) name the text and
 // what would do.
 func ParseVolumeStore(text string) (VolumeStore, error) {
 	bad := func(format string, args ...any) (VolumeStore, error) {
-		return VolumeStore{}, fmt.Errorf("%q: %s: want datastore[/path]:label: %w", text, fmt.Sprintf(format, args...), errdefs.ErrInvalidArgument)
-	}
-	if strings.HasPrefix(text, "nfs://") {
-		return bad("volume stores on NFS are not supported yet")
+		return VolumeStore{}, fmt.Errorf("%q: %s: want datastore[/path]:label or nfs://host/path:label: %w", text, fmt.Sprintf(format, args...), errdefs.ErrInvalidArgument)
 	}
 	i := strings.LastIndex(text, ":")
 	if i < 0 || strings.Contains(text[i:], "/") {
@@ -39,6 +38,14 @@ func ParseVolumeStore(text string) (VolumeStore, error) {
 	place, v := text[:i], VolumeStore{Label: text[i+1:]}
 	if !labelPattern.MatchString(v.Label) {
 		return bad("the label %q must be of letters, digits, dots, dashes and underscores", v.Label)
+	}
+	if nfs.IsShare(place) {
+		share, err := nfs.Parse(place)
+		if err != nil {
+			return VolumeStore{}, err
+		}
+		v.Share = share
+		return v, nil
 	}
 	if rest, ok := strings.CutPrefix(place, "["); ok {
 		name, dir, closed := strings.Cut(rest, "]")
@@ -68,12 +75,17 @@ func volumeStoreLines(v spec.VCH) []string {
 	return out
 }
 
-// volumeStores finds the datastores of the stores.
+// volumeStores finds the datastores of the stores that are not NFS shares.
 func (r *resolver) volumeStores() {
 	for _, text := range r.o.VolumeStores {
 		v, err := ParseVolumeStore(text)
 		if err != nil {
 			continue // checkValues has said so
+		}
+		if v.Share.Host != "" {
+			// Only the VCH's networks tell whether it can be reached.
+			r.volumeStore(v.Label, v.Share.String())
+			continue
 		}
 		found := false
 		for _, d := range r.s.Datastores {
@@ -92,9 +104,13 @@ func (r *resolver) volumeStores() {
 			r.is.choose(r.s.datastoreNames(), "--volume-store", "%q: datastore %q does not exist", text, v.Datastore)
 			continue
 		}
-		if r.c.VCH.VolumeStores == nil {
-			r.c.VCH.VolumeStores = map[string]string{}
-		}
-		r.c.VCH.VolumeStores[v.Label] = dsPath(v.Datastore, v.Dir)
+		r.volumeStore(v.Label, dsPath(v.Datastore, v.Dir))
 	}
+}
+
+func (r *resolver) volumeStore(label, place string) {
+	if r.c.VCH.VolumeStores == nil {
+		r.c.VCH.VolumeStores = map[string]string{}
+	}
+	r.c.VCH.VolumeStores[label] = place
 }

@@ -40,6 +40,8 @@ type Lab struct {
 	macs   macPool
 	ports  sync.Mutex // held while Config.Published is called
 
+	storagePolicies *policyBook // nil in an ESXi
+
 	boot  string // tells this process's tasks from an earlier one's
 	tasks atomic.Int64
 
@@ -98,6 +100,7 @@ func New(cfg Config) (*Lab, error) {
 	if err := l.inventory(); err != nil {
 		return nil, fmt.Errorf("lab: inventory in %s: %w", cfg.StateDir, err)
 	}
+	l.storagePolicies = newPolicies(l)
 	m := l.svc.Context.Map
 	m.Handler = l.dispatch
 	m.Cookie = l.calls.cookie

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmware/govmomi/pbm"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -43,6 +44,10 @@ func (l *Lab) handler() http.Handler {
 	l.svc.RegisterSDK(c.Map, c.Map.Path+"/vimService")
 	sdk := l.svc.ServeMux
 	mux := http.NewServeMux()
+	if l.storagePolicies != nil {
+		l.svc.RegisterSDK(l.storagePolicies.registry)
+		mux.HandleFunc(pbm.Path, l.guarded(sdk))
+	}
 	mux.HandleFunc(vim25.Path+"/vimServiceVersions.xml", l.svc.ServiceVersions)
 	mux.HandleFunc(vim25.Path, l.guarded(sdk))
 	mux.HandleFunc(vim25.Path+"/", l.guarded(sdk))

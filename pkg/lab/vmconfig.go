@@ -73,6 +73,7 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 		return fault
 	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
+	asked := spec.DeviceChange
 	spec.DeviceChange, spec.ExtraConfig = collector.ForEvent(p.changes), plain
 	in := l.context(c.Session)
 	reconfig := func() soap.HasFault { return o.ReconfigVMTask(in, &types.ReconfigVM_Task{This: o.Self, Spec: spec}) }
@@ -86,6 +87,7 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 		return fault
 	}
 	l.settle(c, o, p, own)
+	l.storagePolicies.note(asked)
 	for _, f := range p.destroy {
 		if err := store.Delete(f); err != nil {
 			l.log.WithError(err).WithField("vm", o.Self.Value).Warn("deleting a removed disk")

@@ -95,6 +95,7 @@ func (l *Lab) createVM(c *simulator.Context, f *simulator.Folder, spec types.Vir
 		return nil, fault
 	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
+	asked := spec.DeviceChange
 	spec.DeviceChange, spec.ExtraConfig = p.changes, plain
 	res, fault := l.makeVM(c, f, &types.CreateVM_Task{This: f.Self, Config: spec, Pool: pool, Host: host})
 	if fault != nil {
@@ -103,6 +104,7 @@ func (l *Lab) createVM(c *simulator.Context, f *simulator.Folder, spec types.Vir
 		return nil, fault
 	}
 	o := c.Map.Get(res.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
+	l.storagePolicies.note(asked)
 	l.settle(c, o, p, append(own, &types.OptionValue{Key: "govcsim"}))
 	return res, l.files.flush(l, c, o)
 }

@@ -75,6 +75,9 @@ func (l *Lab) plan(c *simulator.Context, dc *simulator.Datacenter, home object.D
 }
 
 func (p *plan) change(i int, s *types.VirtualDeviceConfigSpec) types.BaseMethodFault {
+	if _, fault := p.l.storagePolicies.asked(i, s); fault != nil {
+		return fault
+	}
 	switch s.Operation {
 	case types.VirtualDeviceConfigSpecOperationAdd:
 		return p.add(i, s)

@@ -156,6 +156,7 @@ type Mount struct {
 	Source   string // datastore path of the disk, or host:/path of NFS
 	Unit     int    // SCSI unit on scsi0 of a VMDK volume
 	DiskMode string // vSphere's mode of a disk that is written; empty: independent_persistent
+	Policy   string // id of the storage policy of a VMDK volume; empty: its datastore's default
 	ReadOnly bool
 	NoCopy   bool   // do not copy the image's data into a new volume
 	Options  string // mount options, comma separated (tmpfs: size=…,mode=…)

@@ -67,8 +67,15 @@ type Volume struct {
 	Source string
 	Type   MountType // MountVolume or MountNFS
 	FSType string    // "ext4", "xfs"; empty on NFS
-	// Capacity and Allocated are bytes; 0 when not known.
+	// Share is the NFS share that it is a folder of, "nfs://host/path"; empty: it is a disk.
+	Share string
+	// MountOptions are what a guest must know besides Source to mount it (NFS).
+	MountOptions string
+	// Capacity and Allocated are bytes; 0 when not known, as always on NFS.
 	Capacity, Allocated int64
+	// Policy is the storage policy that was asked for, by name and by vSphere's id;
+	// empty: its datastore's default.
+	Policy, PolicyID string
 	// Access is "read-write", or "read-only" when nobody may write.
 	Access string
 	// DiskMode is vSphere's mode of the disk in a container that writes.

@@ -255,16 +255,26 @@ func (d *Datastore) Space(ctx context.Context) (capacity, free int64, err error)
 	return ds.Summary.Capacity, ds.Summary.FreeSpace, nil
 }
 
+// two cleans two paths on this datastore.
 func (d *Datastore) two(from, to string) (string, string, error) {
-	a, err := d.rel(from)
-	if err != nil {
+	if _, err := d.rel(from); err != nil {
 		return "", "", err
 	}
+	return d.into(from, to)
+}
+
+// into cleans a path on any datastore of the datacenter, and one on this.
+func (d *Datastore) into(from, to string) (string, string, error) {
+	var dp object.DatastorePath
+	if !dp.FromString(from) {
+		return "", "", fmt.Errorf("%q is not a path of the form \"[datastore] folder/file\": %w", from, errdefs.ErrInvalidArgument)
+	}
+	dp.Path = strings.Trim(path.Clean("/"+dp.Path), "/")
 	b, err := d.rel(to)
 	if err != nil {
 		return "", "", err
 	}
-	return d.Path(a), d.Path(b), nil
+	return dp.String(), d.Path(b), nil
 }
 
 // finish awaits a task whose start gave t and err.

@@ -161,6 +161,16 @@ func Add(d types.BaseVirtualDevice) types.BaseVirtualDeviceConfigSpec {
 	return &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: d}
 }
 
+// AddWithPolicy is Add of a disk, which gets the storage policy with that id; empty:
+// it keeps what it has.
+func AddWithPolicy(d types.BaseVirtualDevice, id string) types.BaseVirtualDeviceConfigSpec {
+	s := &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: d}
+	if id != "" {
+		s.Profile = []types.BaseVirtualMachineProfileSpec{&types.VirtualMachineDefinedProfileSpec{ProfileId: id}}
+	}
+	return s
+}
+
 // AddNew puts a device into a spec and makes its files.
 func AddNew(d types.BaseVirtualDevice) types.BaseVirtualDeviceConfigSpec {
 	return &types.VirtualDeviceConfigSpec{

@@ -11,10 +11,10 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// CopyDisk copies a whole disk on the datastore's side, thin. A copy that
-// fails leaves nothing at dst.
+// CopyDisk copies a whole disk on vSphere's side, thin; src may be on any datastore
+// of the datacenter. A copy that fails leaves nothing at dst.
 func (d *Datastore) CopyDisk(ctx context.Context, src, dst string) error {
-	from, to, err := d.two(src, dst)
+	from, to, err := d.into(src, dst)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (d *Datastore) CopyDiskAs(ctx context.Context, src, dst, format string) err
 	if !ok {
 		return fmt.Errorf("copy disk %s: format %q: %w", src, format, errdefs.ErrInvalidArgument)
 	}
-	from, to, err := d.two(src, dst)
+	from, to, err := d.into(src, dst)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/spec"
-	"github.com/vic-engine/vic/pkg/vsphere"
 	"github.com/vic-engine/vic/portlayer/vmspec"
 )
 
@@ -27,7 +26,7 @@ type Volumes interface {
 func (m *Manager) volumeStep(_ context.Context, cr *creation) error {
 	mounts := append([]spec.Mount(nil), cr.c.Mounts...)
 	for i := range mounts {
-		if mounts[i].Type != spec.MountVolume {
+		if mounts[i].Type == spec.MountTmpfs {
 			continue
 		}
 		if m.cfg.Volumes == nil {
@@ -45,7 +44,8 @@ func (m *Manager) volumeStep(_ context.Context, cr *creation) error {
 }
 
 func mount(m *spec.Mount, v spec.Volume) {
-	m.Source, m.FSType, m.DiskMode = v.Source, v.FSType, v.DiskMode
+	m.Type, m.Source, m.FSType, m.DiskMode, m.Options = v.Type, v.Source, v.FSType, v.DiskMode, v.MountOptions
+	m.Policy = v.PolicyID
 	// Nobody writes to a volume that is read-only, however it is mounted.
 	m.ReadOnly = m.ReadOnly || v.Access == "read-only"
 }
@@ -98,17 +98,22 @@ func (m *Manager) conflict(c spec.Container) error {
 }
 
 // present makes sure that the volumes of a container are there before its VM is
-// turned on. What cannot be known now, vSphere finds out.
+// turned on. What cannot be known now, vSphere finds out, or the guest.
 func (m *Manager) present(c spec.Container) error {
 	if m.cfg.Volumes == nil {
 		return nil
 	}
 	for _, mt := range c.Mounts {
-		if mt.Type != spec.MountVolume {
+		if mt.Type == spec.MountTmpfs {
 			continue
 		}
-		if _, err := m.cfg.Volumes.Volume(mt.Name); errdefs.IsNotFound(err) {
+		v, err := m.cfg.Volumes.Volume(mt.Name)
+		if errdefs.IsNotFound(err) {
 			return fmt.Errorf("mount %s: %w", mt.Path, err)
+		}
+		if mt.Type == spec.MountNFS && err == nil && v.Unavailable != "" {
+			// The guest would find out only after it has booted.
+			return fmt.Errorf("mount %s: volume %s: %s: %w", mt.Path, mt.Name, v.Unavailable, errdefs.ErrUnavailable)
 		}
 	}
 	return nil
@@ -124,8 +129,8 @@ func missingVolumes(devices []types.BaseVirtualDevice, c spec.Container) []types
 	}
 	var out []types.BaseVirtualDeviceConfigSpec
 	for _, d := range vmspec.VolumeDisks(c) {
-		if !units[*d.GetVirtualDevice().UnitNumber] {
-			out = append(out, vsphere.Add(d))
+		if !units[*d.GetVirtualDeviceConfigSpec().Device.GetVirtualDevice().UnitNumber] {
+			out = append(out, d)
 		}
 	}
 	return out

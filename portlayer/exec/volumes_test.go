@@ -60,7 +60,7 @@ func (l *lab) volumes(names ...string) *vols {
 		}
 		disk := "volumes/" + name + "/" + name + ".vmdk"
 		l.makeDisk(disk)
-		v.byID[name] = spec.Volume{Name: name, Source: l.ds.Path(disk), FSType: "ext4", DiskMode: "independent_persistent", Access: "read-write"}
+		v.byID[name] = spec.Volume{Name: name, Type: spec.MountVolume, Source: l.ds.Path(disk), FSType: "ext4", DiskMode: "independent_persistent", Access: "read-write"}
 	}
 	return v
 }
@@ -294,5 +294,41 @@ func TestShared(t *testing.T) {
 		if len(others) != test.others || below != test.below {
 			t.Errorf("%s: %d, %v", what, len(others), below)
 		}
+	}
+}
+
+// TestShares: a volume on NFS is no disk, nobody holds it, and one whose server is
+// gone is not started.
+func TestShares(t *testing.T) {
+	l := newOwnLab(t, viclab.ModeESXi)
+	v := l.volumes("data")
+	share := spec.Volume{Name: "shared", Type: spec.MountNFS, Source: "host:/export/volumes/shared/data", MountOptions: "port=12049", Access: "read-write"}
+	v.byID["shared"] = share
+	e := l.bootWith(v)
+	for n := 1; n <= 2; n++ {
+		view := must(e.Create(t.Context(), with(container(n), "shared:/s", "shared:/r:ro")))
+		want := []spec.Mount{
+			{Name: "shared", Type: spec.MountNFS, Path: "/s", Source: share.Source, Options: "port=12049"},
+			{Name: "shared", Type: spec.MountNFS, Path: "/r", Source: share.Source, Options: "port=12049", ReadOnly: true},
+		}
+		if d := cmp.Diff(want, view.Container.Mounts); d != "" {
+			t.Error(d)
+		}
+		if got := l.diskModes(view); len(got) != 0 {
+			t.Errorf("disks %q", got)
+		}
+		if err := e.Start(t.Context(), view.Container.ID); err != nil {
+			t.Errorf("writer %d: %v", n, err)
+		}
+	}
+	if err := e.Stop(t.Context(), container(1).ID, "", -1); err != nil {
+		t.Error(err)
+	}
+	v.mu.Lock()
+	share.Unavailable = "no answer from host"
+	v.byID["shared"] = share
+	v.mu.Unlock()
+	if err := e.Start(t.Context(), container(1).ID); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "no answer from host") {
+		t.Errorf("start without the server: %v", err)
 	}
 }

@@ -53,11 +53,19 @@ func (s *Images) makeBlank(ctx context.Context, path string, bytes int64) error 
 	if err != nil {
 		return err
 	}
-	return importBlank(ctx, s.ds, sp, path, bytes, blankLabel)
+	return importBlank(ctx, s.ds, sp, path, bytes, ext4Blank(blankLabel))
 }
 
-// importBlank makes an empty ext4 disk at path, and closes sp.
-func importBlank(ctx context.Context, ds Datastore, sp *spool, path string, bytes int64, label string) (err error) {
+// ext4Blank makes an empty ext4 of a file, which is all zeros.
+func ext4Blank(label string) func(context.Context, *os.File, int64) error {
+	return func(_ context.Context, f *os.File, bytes int64) error {
+		return ext4.WriteBlank(f, bytes, ext4.BlankOptions{Label: label})
+	}
+}
+
+// importBlank makes an empty disk with the filesystem that mkfs makes at path, and
+// closes sp.
+func importBlank(ctx context.Context, ds Datastore, sp *spool, path string, bytes int64, mkfs func(context.Context, *os.File, int64) error) (err error) {
 	defer func() { err = errors.Join(sp.explain(err), sp.close()) }()
 	f, err := os.Create(sp.path(rawName))
 	if err != nil {
@@ -67,7 +75,7 @@ func importBlank(ctx context.Context, ds Datastore, sp *spool, path string, byte
 	if err := f.Truncate(bytes); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	if err := ext4.WriteBlank(f, bytes, ext4.BlankOptions{Label: label}); err != nil {
+	if err := mkfs(ctx, f, bytes); err != nil {
 		return err
 	}
 	n, err := packFile(ctx, sp, f, bytes, "blank.vmdk")

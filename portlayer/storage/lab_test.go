@@ -3,6 +3,7 @@
 package storage_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,13 @@ func labDatastore(t *testing.T, mode lab.Mode) (ds *vsphere.Datastore, dir strin
 
 func openLab(t *testing.T, mode lab.Mode) (l *lab.Lab, ds *vsphere.Datastore, dir string) {
 	t.Helper()
+	l, open, dir := startLab(t, mode)
+	return l, open("mydatastore"), dir
+}
+
+// startLab gives a lab, its datastores by name, and the folder of the first.
+func startLab(t *testing.T, mode lab.Mode) (l *lab.Lab, open func(name string) *vsphere.Datastore, dir string) {
+	t.Helper()
 	state := t.TempDir()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -85,11 +93,14 @@ func openLab(t *testing.T, mode lab.Mode) (l *lab.Lab, ds *vsphere.Datastore, di
 		t.Fatal(err)
 	}
 	ref := pool[0].Reference()
-	ds, err = se.Datastore(ctx, vsphere.DatastoreConfig{Name: "mydatastore", Pool: &ref})
-	if err != nil {
-		t.Fatal(err)
+	open = func(name string) *vsphere.Datastore {
+		ds, err := se.Datastore(ctx, vsphere.DatastoreConfig{Name: name, Pool: &ref})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ds
 	}
-	return l, ds, filepath.Join(state, "datastores", "mydatastore")
+	return l, open, filepath.Join(state, "datastores", "mydatastore")
 }
 
 // rawDisk gives the file of a disk's bytes.
@@ -199,11 +210,16 @@ func TestLabPull(t *testing.T) {
 // labVolumes are a VCH's volumes on the lab.
 func labVolumes(t *testing.T, ds *vsphere.Datastore, vch string) *storage.Volumes {
 	t.Helper()
+	return storesOnLab(t, vch, map[string]string{"default": "[mydatastore] vols"}, func(string) *vsphere.Datastore { return ds })
+}
+
+func storesOnLab(t *testing.T, vch string, stores map[string]string, open func(string) *vsphere.Datastore) *storage.Volumes {
+	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	v, err := storage.NewVolumes(storage.VolumesConfig{
-		Stores: map[string]string{"default": "[mydatastore] vols"}, VCH: vch, Spool: t.TempDir(), Log: logrus.NewEntry(log),
-		Open:       func(context.Context, string) (storage.VolumeDatastore, error) { return ds, nil },
+		Stores: stores, VCH: vch, Spool: t.TempDir(), Log: logrus.NewEntry(log),
+		Open:       func(_ context.Context, name string) (storage.VolumeDatastore, error) { return open(name), nil },
 		Containers: func() []*spec.View { return nil },
 		Grow:       func(context.Context, string, int, int64) (bool, error) { return false, errNoMachines },
 	})
@@ -295,5 +311,44 @@ func TestLabVolumesFull(t *testing.T) {
 	}
 	if _, err := v.Volume("data"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLabCopiesAcrossDatastores: the copy has what the original has, and nothing
+// is left when there is no room for it.
+func TestLabCopiesAcrossDatastores(t *testing.T) {
+	for _, mode := range []lab.Mode{lab.ModeESXi, lab.ModeVCenter} {
+		t.Run(string(mode), func(t *testing.T) {
+			ctx := t.Context()
+			l, open, dir := startLab(t, mode)
+			v := storesOnLab(t, "one", map[string]string{"default": "[mydatastore] vols", "far": "[datastore2] other/place"}, open)
+			data, err := v.CreateVolume(ctx, spec.VolumeRequest{Name: "data", Options: map[string]string{"size": "64m"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			far := open("datastore2")
+			l.FillDatastore("datastore2", true)
+			q := spec.VolumeRequest{Name: "copy", Options: map[string]string{"clone-from": "data", "VolumeStore": "far", "size": "96m"}}
+			if _, err := v.CreateVolume(ctx, q); !errdefs.IsResourceExhausted(err) {
+				t.Errorf("no room: %v", err)
+			}
+			l.FillDatastore("datastore2", false)
+			if left, err := far.List(ctx, "[datastore2] other/place/volumes"); err != nil && !errdefs.IsNotFound(err) || len(left) != 0 {
+				t.Errorf("left: %+v, %v", left, err)
+			}
+			x, err := v.CreateVolume(ctx, q)
+			if err != nil || x.Store != "far" || x.Capacity != 96<<20 || x.Source != "[datastore2] other/place/volumes/copy/copy.vmdk" {
+				t.Fatalf("%+v, %v", x, err)
+			}
+			a := rawDisk(t, dir, data.Source)
+			b := rawDisk(t, dir, "[mydatastore] ../datastore2/other/place/volumes/copy/copy.vmdk")
+			head, got := make([]byte, 64<<20), make([]byte, 64<<20)
+			if _, err := a.ReadAt(head, 0); err != nil {
+				t.Error(err)
+			}
+			if _, err := b.ReadAt(got, 0); err != nil || !bytes.Equal(head, got) {
+				t.Errorf("the copy is another: %v", err)
+			}
+		})
 	}
 }

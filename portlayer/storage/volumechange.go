@@ -25,7 +25,7 @@ func (v *Volumes) remove(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	for _, u := range v.users(x.store.disk(name)) {
+	for _, u := range v.users(x.store.source(name)) {
 		return fmt.Errorf("volume is in use by container %s (%.12s): %w", u.name, u.id, errdefs.ErrConflict)
 	}
 	v.mu.Lock()
@@ -44,7 +44,7 @@ func (v *Volumes) remove(ctx context.Context, name string) error {
 			return nil
 		}
 		gone := *x
-		gone.problem, gone.allocated = diskGone(x.store.disk(name)), 0
+		gone.problem, gone.allocated = diskGone(x.store.source(name)), 0
 		x = &gone
 	}
 	v.learn(x)
@@ -105,6 +105,8 @@ func (v *Volumes) grow(ctx context.Context, name string, capacity int64) error {
 	}
 	defer unlock()
 	switch {
+	case x.store.share != nil:
+		return fmt.Errorf("it is a folder of the NFS share %s and has what room there is: %w", x.store.share.Place(), errdefs.ErrInvalidArgument)
 	case x.problem != "":
 		return fmt.Errorf("%s: %w", x.problem, errdefs.ErrUnavailable)
 	case capacity < x.Capacity:

@@ -64,9 +64,11 @@ func (v *Volumes) create(ctx context.Context, q spec.VolumeRequest) (*volume, er
 	if err != nil {
 		return nil, err
 	}
-	if src != nil && src.store.datastore != s.datastore {
-		return nil, fmt.Errorf("clone-from %s: a volume is copied within its datastore %s only, store %q is on %s: %w",
-			src.Name, src.store.datastore, s.label, s.datastore, errdefs.ErrInvalidArgument)
+	if s.share != nil {
+		if err := checkShare(s, q.Options); err != nil {
+			return nil, err
+		}
+		o = volumeOptions{store: s.label, fstype: fsNFS, access: o.access}
 	}
 	// Another VCH with this store may have made it meanwhile.
 	found, err := v.read(ctx, s, ds, q.Name)
@@ -79,12 +81,21 @@ func (v *Volumes) create(ctx context.Context, q spec.VolumeRequest) (*volume, er
 	case !errdefs.IsNotFound(err):
 		return nil, err
 	}
-	if o.capacity == 0 {
+	if o.capacity == 0 && s.share == nil {
 		o.capacity = defaultCapacity
+	}
+	if o.fstype == "" {
+		o.fstype = fsExt4
+	}
+	policy := ""
+	if o.policy != "" {
+		if policy, err = ds.StoragePolicy(ctx, o.policy); err != nil {
+			return nil, err
+		}
 	}
 	x := &volume{store: s, volumeRecord: volumeRecord{
 		Name: q.Name, Driver: driver, Created: v.cfg.Now().UTC(), FSType: o.fstype, Capacity: o.capacity,
-		Format: o.format, Access: o.access, AttachAs: o.attach,
+		Format: o.format, Access: o.access, AttachAs: o.attach, Policy: o.policy, PolicyID: policy,
 		Labels: maps.Clone(q.Labels), Options: maps.Clone(q.Options), Anonymous: q.Anonymous,
 	}}
 	if err := v.build(ctx, x, ds, src); err != nil {
@@ -105,10 +116,19 @@ func (x *volume) mustAgree(q spec.VolumeRequest) error {
 // cloneSource gives the volume to copy, and fills in what o leaves to it.
 func (v *Volumes) cloneSource(o *volumeOptions) (*volume, error) {
 	v.mu.Lock()
-	src := v.byID[o.cloneFrom]
+	src, problem := v.byID[o.cloneFrom], ""
+	if src != nil {
+		problem = v.view(src).Unavailable
+	}
 	v.mu.Unlock()
-	if src == nil {
+	switch {
+	case src == nil:
 		return nil, fmt.Errorf("clone-from: %w", noSuchVolume(o.cloneFrom))
+	case problem != "":
+		return nil, fmt.Errorf("clone-from %s: %s: %w", src.Name, problem, errdefs.ErrUnavailable)
+	}
+	if src.store.share != nil {
+		return nil, fmt.Errorf("clone-from %s: it is a folder of an NFS share, which has no disk to copy: %w", src.Name, errdefs.ErrInvalidArgument)
 	}
 	for _, u := range v.users(src.store.disk(src.Name)) {
 		if u.running && u.writes {
@@ -118,6 +138,10 @@ func (v *Volumes) cloneSource(o *volumeOptions) (*volume, error) {
 	if o.store == "" {
 		o.store = src.store.label
 	}
+	if o.fstype != "" && o.fstype != src.FSType {
+		return nil, fmt.Errorf("clone-from %s: it has %s, and so has its copy; leave fstype out: %w", src.Name, src.FSType, errdefs.ErrInvalidArgument)
+	}
+	o.fstype = src.FSType
 	if o.capacity == 0 {
 		o.capacity = src.Capacity
 	}
@@ -168,7 +192,7 @@ func quoted(labels []string) string { return fmt.Sprintf("%q", labels) }
 // it a mark tells what there is from a volume. After a failure nothing is left.
 func (v *Volumes) build(ctx context.Context, x *volume, ds VolumeDatastore, src *volume) error {
 	s, name := x.store, x.Name
-	if x.Format != formatThin {
+	if x.Format != formatThin && s.share == nil {
 		capacity, free, err := ds.Space(ctx)
 		if err != nil {
 			return fmt.Errorf("read free space of datastore %s: %w", s.datastore, err)
@@ -207,7 +231,11 @@ func (v *Volumes) buildFiles(ctx context.Context, x *volume, ds VolumeDatastore,
 	if err := v.putMark(ctx, s, ds, name); err != nil {
 		return err
 	}
-	if src != nil {
+	if s.share != nil {
+		if err := ds.Mkdir(ctx, s.disk(name)); err != nil {
+			return err
+		}
+	} else if src != nil {
 		if err := ds.CopyDiskAs(ctx, src.store.disk(src.Name), s.disk(name), x.Format); err != nil {
 			return err
 		}
@@ -233,7 +261,7 @@ func (v *Volumes) buildFiles(ctx context.Context, x *volume, ds VolumeDatastore,
 // copyBlank makes the volume's disk from an empty one of its size, which is made
 // at first use and stays.
 func (v *Volumes) copyBlank(ctx context.Context, x *volume, ds VolumeDatastore) error {
-	blank := x.store.blank(x.Capacity)
+	blank := x.store.blank(x.FSType, x.Capacity)
 	unlock, err := v.work.lock(ctx, "blank:"+blank)
 	if err != nil {
 		return err
@@ -250,7 +278,11 @@ func (v *Volumes) copyBlank(ctx context.Context, x *volume, ds VolumeDatastore) 
 	if err != nil {
 		return err
 	}
-	if err := importBlank(ctx, ds, sp, blank, x.Capacity, volumeLabel); err != nil {
+	mkfs := ext4Blank(volumeLabel)
+	if x.FSType == fsXFS {
+		mkfs = v.xfsBlank
+	}
+	if err := importBlank(ctx, ds, sp, blank, x.Capacity, mkfs); err != nil {
 		return fmt.Errorf("make blank disk %s: %w", blank, err)
 	}
 	return copyIt()

@@ -139,17 +139,17 @@ func TestUnreachableStore(t *testing.T) {
 
 func TestStoresThatCannotBe(t *testing.T) {
 	f := newVolumes(t)
-	f.stores = map[string]string{"share": "nfs://host/path", "bad": "[x", "a": "test/v", "b": "[test] v/"}
+	f.stores = map[string]string{"share": "nfs://host/path?proto=udp", "bad": "[x", "a": "test/v", "b": "[test] v/"}
 	f.restart("vch-1")
 	_, warnings := f.Volumes.Volumes()
 	all := strings.Join(warnings, "\n")
-	for _, want := range []string{"NFS", `"bad"`, `same place as store "a"`} {
+	for _, want := range []string{"only tcp", `"bad"`, `same place as store "a"`} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in:\n%s", want, all)
 		}
 	}
 	for store, class := range map[string]func(error) bool{
-		"share": errdefs.IsNotImplemented, "bad": errdefs.IsInvalidArgument, "": errdefs.IsNotFound, "other": errdefs.IsNotFound,
+		"share": errdefs.IsInvalidArgument, "bad": errdefs.IsInvalidArgument, "": errdefs.IsNotFound, "other": errdefs.IsNotFound,
 	} {
 		q := request("data")
 		if store != "" {

@@ -3,7 +3,9 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -27,7 +29,12 @@ const (
 	attachDependent   = "persistent"
 	formatThin        = "thin"
 	fsExt4            = "ext4"
+	fsXFS             = "xfs"
+	fsNFS             = "nfs" // not to be chosen: what a share has
 )
+
+// minXFS is the least that mkfs.xfs makes: less is for tests only, it says.
+const minXFS = 300 << 20
 
 // maxVolume is the largest ext4 with 4 KiB blocks and 32-bit block numbers,
 // which is what the blank has.
@@ -38,10 +45,11 @@ const maxVolumeName = 200
 
 // volumeOptions are a request's options as understood.
 type volumeOptions struct {
-	capacity                       int64 // 0: not given
-	store                          string
-	format, fstype, access, attach string
-	cloneFrom                      string
+	capacity               int64 // 0: not given
+	store                  string
+	fstype                 string // empty: not given
+	format, access, attach string
+	cloneFrom, policy      string
 }
 
 // optionNames are the options by their lower-case names, with what they take.
@@ -49,16 +57,16 @@ func optionNames() map[string]string {
 	return map[string]string{
 		"capacity": "size, \"10GB\" (a number alone: MB)", "size": "the same as Capacity",
 		"volumestore": "label of a volume store", "diskformat": "thin, zeroedthick or eagerzeroedthick",
-		"fstype": "ext4", "access": "read-write or read-only", "clone-from": "name of a volume",
-		"attach-as": "independent_persistent or persistent", "vsan-policy-name": "not supported",
-		"storage-policy": "not supported",
+		"fstype": "ext4 or xfs", "access": "read-write or read-only", "clone-from": "name of a volume",
+		"attach-as": "independent_persistent or persistent", "storage-policy": "name of a storage policy of vCenter",
+		"vsan-policy-name": "the same as storage-policy",
 	}
 }
 
 // parseVolumeOptions reads what `docker volume create --opt` gave. All problems
 // are told at once.
 func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
-	o := volumeOptions{format: formatThin, fstype: fsExt4, access: accessReadWrite, attach: attachIndependent}
+	o := volumeOptions{format: formatThin, access: accessReadWrite, attach: attachIndependent}
 	seen := map[string]string{}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -101,9 +109,7 @@ func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
 		case "diskformat":
 			choose(&o.format, formatThin, "zeroedthick", "eagerzeroedthick")
 		case "fstype":
-			if value != fsExt4 {
-				bad("volume option %s=%s: volumes have %s, no other filesystem is supported", name, value, fsExt4)
-			}
+			choose(&o.fstype, fsExt4, fsXFS)
 		case "access":
 			choose(&o.access, accessReadWrite, accessReadOnly)
 		case "attach-as":
@@ -113,10 +119,20 @@ func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
 				bad("volume option %s=%s: it is not the name of a volume", name, value)
 			}
 		case "vsan-policy-name", "storage-policy":
-			bad("volume option %s=%s: storage policies are not supported, the volume gets its datastore's default", name, value)
+			switch {
+			case value == "":
+				bad("volume option %s is empty", name)
+			case o.policy != "" && o.policy != value:
+				bad("volume options storage-policy and vsan-policy-name are the same, but differ here")
+			default:
+				o.policy = value
+			}
 		default:
 			bad("unknown volume option %s; there are %s", name, knownOptions())
 		}
+	}
+	if o.fstype == fsXFS && o.capacity > 0 && o.capacity < minXFS {
+		bad("volume option Capacity: xfs needs %s at least", units.BytesSize(minXFS))
 	}
 	if len(errs) > 0 {
 		return o, fmt.Errorf("%w: %w", errors.Join(errs...), errdefs.ErrInvalidArgument)
@@ -124,12 +140,28 @@ func parseVolumeOptions(given map[string]string) (volumeOptions, error) {
 	return o, nil
 }
 
+// checkShare refuses what only a disk has.
+func checkShare(s *volumeStore, given map[string]string) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		switch strings.ToLower(name) {
+		case "volumestore", "access":
+		case "capacity", "size":
+			errs = append(errs, fmt.Errorf("volume option %s: a volume of it is a folder, which has what room there is on the server", name))
+		default:
+			errs = append(errs, fmt.Errorf("volume option %s: a volume of it is a folder and not a disk", name))
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("volume store %q is the NFS share %s: %w: %w", s.label, s.share.Place(), errors.Join(errs...), errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
 func knownOptions() string {
 	var out []string
 	for name := range optionNames() {
-		if !strings.Contains(name, "policy") {
-			out = append(out, name)
-		}
+		out = append(out, name)
 	}
 	sort.Strings(out)
 	return strings.Join(out, ", ")

@@ -40,10 +40,11 @@ func TestVolumeOptions(t *testing.T) {
 		{map[string]string{"Capacty": "1g"}, "capacity"},
 		{map[string]string{"Capacity": "1g", "size": "2g"}, "differ"},
 		{map[string]string{"Capacity": "1g", "capacity": "1g"}, "twice"},
-		{map[string]string{"fstype": "xfs"}, "ext4"},
+		{map[string]string{"fstype": "btrfs"}, "ext4, xfs"},
+		{map[string]string{"fstype": "xfs", "size": "299m"}, "300MiB at least"},
 		{map[string]string{"access": "sometimes"}, "read-only"},
 		{map[string]string{"diskformat": "fat"}, "eagerzeroedthick"},
-		{map[string]string{"vsan-policy-name": "gold"}, "not supported"},
+		{map[string]string{"vsan-policy-name": "gold", "storage-policy": "silver"}, "differ"},
 		{map[string]string{"clone-from": "../x"}, "name of a volume"},
 		{map[string]string{"VolumeStore": ""}, "empty"},
 	} {
@@ -78,7 +79,7 @@ func TestParseStore(t *testing.T) {
 			t.Errorf("%s: %s, %s, %v", text, ds, root, err)
 		}
 	}
-	for _, text := range []string{"", "[ds", "[] a", "/a", "nfs://h/p", "NFS://h/p", "http://x/y", "ds/a]b"} {
+	for _, text := range []string{"", "[ds", "[] a", "/a", "http://x/y", "ds/a]b"} {
 		if _, root, err := parseStore(text); err == nil {
 			t.Errorf("%q: %s", text, root)
 		}

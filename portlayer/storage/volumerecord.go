@@ -34,12 +34,14 @@ type volumeRecord struct {
 	Name     string
 	Driver   string
 	Created  time.Time
-	FSType   string
-	Capacity int64 // bytes
-	Format   string
+	FSType   string // nfs: a folder of a share
+	Capacity int64  `json:",omitempty"` // bytes; none on a share
+	Format   string `json:",omitempty"`
 	Access   string
 	// AttachAs is the disk mode of a container that writes.
-	AttachAs  string
+	AttachAs  string            `json:",omitempty"`
+	Policy    string            `json:",omitempty"` // name of a storage policy
+	PolicyID  string            `json:",omitempty"`
 	Labels    map[string]string `json:",omitempty"`
 	Options   map[string]string `json:",omitempty"` // as the user gave them
 	Anonymous bool              `json:",omitempty"`
@@ -54,7 +56,7 @@ func parseVolume(raw []byte, name string) (*volumeRecord, error) {
 	if r.Version > volumeVersion {
 		return nil, fmt.Errorf("version %d: %w", r.Version, errNewer)
 	}
-	if r.Name != name || !validVolumeName(name) || r.Capacity <= 0 || r.FSType == "" {
+	if r.Name != name || !validVolumeName(name) || r.FSType != fsNFS && r.Capacity <= 0 || r.FSType == "" {
 		return nil, fmt.Errorf("it is not of volume %s: %w", name, errdefs.ErrDataLoss)
 	}
 	if r.Access != accessReadOnly {
@@ -68,11 +70,16 @@ func parseVolume(raw []byte, name string) (*volumeRecord, error) {
 
 // view is the volume for callers; its maps are never changed.
 func (r *volumeRecord) view(s *volumeStore) spec.Volume {
-	return spec.Volume{
-		Name: r.Name, Driver: r.Driver, Store: s.label, Source: s.disk(r.Name), Type: spec.MountVolume, FSType: r.FSType,
+	out := spec.Volume{
+		Name: r.Name, Driver: r.Driver, Store: s.label, Source: s.source(r.Name), Type: spec.MountVolume, FSType: r.FSType,
 		Capacity: r.Capacity, Access: r.Access, DiskMode: r.AttachAs, Created: r.Created,
-		Labels: r.Labels, Options: r.Options, Anonymous: r.Anonymous,
+		Policy: r.Policy, PolicyID: r.PolicyID, Labels: r.Labels, Options: r.Options, Anonymous: r.Anonymous,
 	}
+	if s.share != nil {
+		out.Type, out.FSType, out.DiskMode, out.Capacity = spec.MountNFS, "", "", 0
+		out.Share, out.MountOptions = s.share.Place(), s.share.Options()
+	}
+	return out
 }
 
 // save writes volume.json, whole or not at all.

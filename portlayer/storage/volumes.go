@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vic-engine/vic/pkg/nfs"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -20,12 +21,16 @@ import (
 type VolumeDatastore interface {
 	Datastore
 	// CopyDiskAs is CopyDisk with the destination's provisioning: "thin",
-	// "zeroedthick" or "eagerzeroedthick".
+	// "zeroedthick" or "eagerzeroedthick". src may be on another datastore.
 	CopyDiskAs(ctx context.Context, src, dst, format string) error
 	// ExtendDisk makes a disk larger that no running VM has. It never shrinks.
 	ExtendDisk(ctx context.Context, path string, capacity int64) error
 	// Allocated gives the bytes that a disk takes of the datastore.
 	Allocated(ctx context.Context, path string) (int64, error)
+	// StoragePolicy finds the id of a storage policy that the datastore can hold to.
+	// ErrInvalidArgument: there is none of that name, or it cannot; ErrNotImplemented: there
+	// are no policies here.
+	StoragePolicy(ctx context.Context, name string) (id string, err error)
 }
 
 // VolumesConfig of the volume stores of a VCH. What has no default must be set.
@@ -36,6 +41,8 @@ type VolumesConfig struct {
 	VCH string
 	// Open finds a datastore by its name. It is asked again after a failure.
 	Open func(ctx context.Context, datastore string) (VolumeDatastore, error)
+	// DialNFS connects to NFS servers; nil is nfs.DialLow.
+	DialNFS nfs.Dialer
 	// Spool is a folder for files being worked on.
 	Spool string
 	// Containers are all that are known, as they are now.
@@ -43,6 +50,8 @@ type VolumesConfig struct {
 	// Grow makes the disk larger that a running container has on scsi0:unit, and
 	// then its filesystem; grew says whether the disk is larger, also on an error.
 	Grow func(ctx context.Context, container string, unit int, capacity int64) (grew bool, err error)
+	// MkfsXFS is the program that makes an XFS; empty: /sbin/mkfs.xfs.
+	MkfsXFS string
 	// ScanTimeout bounds one look at a store; zero: 30 seconds.
 	ScanTimeout time.Duration
 	// Retry is the wait after a store could not be reached, doubled each time up
@@ -106,6 +115,9 @@ func NewVolumes(cfg VolumesConfig) (*Volumes, error) {
 	}
 	if cfg.Retry == 0 {
 		cfg.Retry = defaultRetry
+	}
+	if cfg.MkfsXFS == "" {
+		cfg.MkfsXFS = defaultMkfsXFS
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -206,6 +218,9 @@ func (v *Volumes) view(x *volume) spec.Volume {
 	if why := x.store.trouble(); why != "" {
 		out.Unavailable = fmt.Sprintf("volume store %q cannot be reached: %s", x.store.label, why)
 	}
+	if out.Unavailable != "" || x.store.share != nil {
+		x.store.wake(v.cfg.Now()) // who asks next may find it back, or find a server gone
+	}
 	return out
 }
 
@@ -218,7 +233,7 @@ func (v *Volumes) referenced() map[string]spec.Volume {
 	defer v.mu.Unlock()
 	for _, c := range containers {
 		for _, m := range c.Container.Mounts {
-			if m.Type != spec.MountVolume || m.Name == "" || v.byID[m.Name] != nil {
+			if m.Type == spec.MountTmpfs || m.Name == "" || v.byID[m.Name] != nil {
 				continue
 			}
 			s := v.storeOf(m.Source)
@@ -238,11 +253,11 @@ func (v *Volumes) referenced() map[string]spec.Volume {
 	return out
 }
 
-// storeOf is the store that a disk is in. Called with mu held or before Run.
-func (v *Volumes) storeOf(disk string) *volumeStore {
+// storeOf is the store that a mount's source is in. Called with mu held or before Run.
+func (v *Volumes) storeOf(source string) *volumeStore {
 	for _, label := range v.labels {
 		s := v.stores[label]
-		if parent(parent(disk)) == s.root {
+		if s.refused == nil && s.has(source) {
 			return s
 		}
 	}
@@ -281,14 +296,14 @@ type user struct {
 	writes   bool
 }
 
-// users are the containers that have a disk. A container that has it several
+// users are the containers that mount a source. A container that has it several
 // times is there once, and writes if one of its mounts does.
 func (v *Volumes) users(source string) []user {
 	var out []user
 	for _, c := range v.cfg.Containers() {
 		var u *user
 		for _, m := range c.Container.Mounts {
-			if m.Type != spec.MountVolume || m.Source != source {
+			if m.Type == spec.MountTmpfs || m.Source != source {
 				continue
 			}
 			if u == nil {

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -366,5 +367,56 @@ func TestGrow(t *testing.T) {
 	f.restart("vch-1")
 	if v, err := f.Volume("data"); err != nil || v.Capacity != 256<<20 {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestXFSVolume: the filesystem is what mkfs.xfs makes, once for a size; a copy
+// has the original's.
+func TestXFSVolume(t *testing.T) {
+	f := newVolumes(t)
+	v := f.make("data", "size=310m", "fstype=XFS")
+	if v.FSType != "xfs" || v.Capacity != 310<<20 {
+		t.Errorf("%+v", v)
+	}
+	r, done, err := f.ds.Disk(v.Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The superblock: magic, bytes of a block, number of blocks, all big-endian.
+	head := make([]byte, 16)
+	if _, err := r.ReadAt(head, 0); err != nil || string(head[:4]) != "XFSB" {
+		t.Errorf("begins with %q, %v", head, err)
+	}
+	if n := int64(binary.BigEndian.Uint32(head[4:])) * int64(binary.BigEndian.Uint64(head[8:])); n != v.Capacity {
+		t.Errorf("the filesystem has %d bytes, the disk %d", n, v.Capacity)
+	}
+	if err := done(); err != nil {
+		t.Error(err)
+	}
+	f.make("more", "size=310m", "fstype=xfs")
+	if n := len(f.ds.Calls("ImportDisk")); n != 1 {
+		t.Errorf("%d blanks were made", n)
+	}
+	if c := f.make("copy", "clone-from=data"); c.FSType != "xfs" {
+		t.Errorf("the copy: %+v", c)
+	}
+	if _, err := f.CreateVolume(context.Background(), request("other", "clone-from=data", "fstype=ext4")); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a copy with another filesystem: %v", err)
+	}
+}
+
+func TestVolumePolicy(t *testing.T) {
+	f := newVolumes(t)
+	_, err := f.CreateVolume(t.Context(), request("data", "size=16m", "vsan-policy-name=silver"))
+	if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "there are [gold]") || len(f.files()) != 0 {
+		t.Errorf("no such policy: %v, %q", err, f.files())
+	}
+	v := f.make("data", "size=16m", "vsan-policy-name=gold")
+	if v.Policy != "gold" || v.PolicyID != "id-of-gold" {
+		t.Errorf("%+v", v)
+	}
+	f.restart("vch-2")
+	if again, err := f.Volume("data"); err != nil || !cmp.Equal(v, again) {
+		t.Errorf("%+v, %v", again, err)
 	}
 }

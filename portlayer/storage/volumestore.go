@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vic-engine/vic/pkg/nfs"
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
@@ -19,7 +20,10 @@ import (
 // of Volumes.
 type volumeStore struct {
 	label, text string
-	datastore   string
+	// datastore is its name, or the place of a share: "nfs://host/path".
+	datastore string
+	// share is where the store is if that is no datastore.
+	share *nfs.Share
 	// root is the folder of the volumes' folders, "[ds] path/volumes".
 	root string
 	// refused says why the store can never be used.
@@ -37,6 +41,16 @@ type volumeStore struct {
 
 func newVolumeStore(label, text string) *volumeStore {
 	s := &volumeStore{label: label, text: text, again: make(chan struct{}, 1), strange: map[string]string{}}
+	if nfs.IsShare(text) {
+		share, err := nfs.Parse(text)
+		if err != nil {
+			s.refused = fmt.Errorf("volume store: %w", err)
+			return s
+		}
+		s.share, s.datastore = &share, share.Place()
+		s.root = sharePath(s.datastore, volumesFolder)
+		return s
+	}
 	s.datastore, s.root, s.refused = parseStore(text)
 	return s
 }
@@ -47,11 +61,8 @@ func parseStore(text string) (datastore, root string, err error) {
 		return "", "", fmt.Errorf("volume store %q: %s: %w", text, why, class)
 	}
 	scheme, rest, ok := strings.Cut(text, "://")
-	if ok && strings.EqualFold(scheme, "nfs") {
-		return bad("volume stores on NFS shares are not supported yet", errdefs.ErrNotImplemented)
-	}
 	if ok && !strings.EqualFold(scheme, "ds") {
-		return bad("it is neither a datastore nor ds://", errdefs.ErrInvalidArgument)
+		return bad("it is neither a datastore nor ds:// nor nfs://", errdefs.ErrInvalidArgument)
 	}
 	if !ok {
 		rest = text
@@ -69,18 +80,47 @@ func parseStore(text string) (datastore, root string, err error) {
 		return bad("want \"[datastore] path\" or \"datastore/path\"", errdefs.ErrInvalidArgument)
 	}
 	dir = strings.Trim(path.Clean("/"+strings.TrimSpace(dir)), "/")
-	return datastore, "[" + datastore + "] " + path.Join(dir, "volumes"), nil
+	return datastore, "[" + datastore + "] " + path.Join(dir, volumesFolder), nil
 }
 
+// volumesFolder is in every store what the volumes' folders are in.
+const volumesFolder = "volumes"
+
 func (s *volumeStore) folder(name string) string { return s.root + "/" + name }
-func (s *volumeStore) disk(name string) string   { return s.root + "/" + name + "/" + name + ".vmdk" }
-func (s *volumeStore) meta(name string) string   { return s.root + "/" + name + "/" + metaName }
-func (s *volumeStore) mark(name string) string   { return s.root + "/" + name + "/" + markName }
+
+// disk is the volume's disk, or the folder with its data on a share.
+func (s *volumeStore) disk(name string) string { return s.folder(name) + "/" + s.diskName(name) }
+
+func (s *volumeStore) diskName(name string) string {
+	if s.share != nil {
+		return dataFolder
+	}
+	return name + ".vmdk"
+}
+
+// source is the volume as mounts name it: its disk, or host:/path.
+func (s *volumeStore) source(name string) string {
+	if s.share != nil {
+		return s.share.Source(path.Join(volumesFolder, name, dataFolder))
+	}
+	return s.disk(name)
+}
+
+// has tells whether a mount's source would be a volume of this store.
+func (s *volumeStore) has(source string) bool {
+	if s.share != nil {
+		return path.Dir(path.Dir(source)) == s.share.Source(volumesFolder)
+	}
+	return parent(parent(source)) == s.root
+}
+
+func (s *volumeStore) meta(name string) string { return s.root + "/" + name + "/" + metaName }
+func (s *volumeStore) mark(name string) string { return s.root + "/" + name + "/" + markName }
 
 // blank is a disk that new volumes of its size are copies of. No volume can
 // have such a name.
-func (s *volumeStore) blank(capacity int64) string {
-	return fmt.Sprintf("%s/.blank/ext4-%d.vmdk", s.root, capacity>>20)
+func (s *volumeStore) blank(fs string, capacity int64) string {
+	return fmt.Sprintf("%s/.blank/%s-%d.vmdk", s.root, fs, capacity>>20)
 }
 
 // trouble says why the store cannot be used; called with the lock of Volumes.
@@ -183,8 +223,10 @@ func (v *Volumes) open(ctx context.Context, s *volumeStore) (VolumeDatastore, er
 	if ds != nil {
 		return ds, nil
 	}
-	ds, err := v.cfg.Open(ctx, s.datastore)
-	if err != nil {
+	var err error
+	if s.share != nil {
+		ds = newShareStore(*s.share, v.cfg.DialNFS)
+	} else if ds, err = v.cfg.Open(ctx, s.datastore); err != nil {
 		return nil, err
 	}
 	v.mu.Lock()
@@ -302,7 +344,7 @@ func (v *Volumes) refresh(ctx context.Context, ds VolumeDatastore, known *volume
 	problem := ""
 	switch {
 	case errdefs.IsNotFound(err):
-		problem = diskGone(known.store.disk(known.Name))
+		problem = diskGone(known.store.source(known.Name))
 	case err != nil:
 		return err
 	}
@@ -317,7 +359,7 @@ func (v *Volumes) refresh(ctx context.Context, ds VolumeDatastore, known *volume
 	return nil
 }
 
-func diskGone(disk string) string { return "its disk " + disk + " is gone" }
+func diskGone(source string) string { return "its disk or folder " + source + " is gone" }
 
 // read gives the volume of a folder. ErrNotFound: there is none, or no more.
 // The name's lock is held.
@@ -328,7 +370,7 @@ func (v *Volumes) read(ctx context.Context, s *volumeStore, ds VolumeDatastore, 
 	}
 	var disk, mark, meta bool
 	for _, e := range entries {
-		disk = disk || e.Name == name+".vmdk"
+		disk = disk || e.Name == s.diskName(name)
 		mark = mark || e.Name == markName
 		meta = meta || e.Name == metaName
 	}
@@ -345,7 +387,7 @@ func (v *Volumes) read(ctx context.Context, s *volumeStore, ds VolumeDatastore, 
 	}
 	x := &volume{volumeRecord: *r, store: s}
 	if !disk {
-		x.problem = diskGone(s.disk(name))
+		x.problem = diskGone(s.source(name))
 	} else if x.allocated, err = ds.Allocated(ctx, s.disk(name)); err != nil && !errdefs.IsNotFound(err) {
 		return nil, err
 	}

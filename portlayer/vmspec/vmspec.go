@@ -177,9 +177,7 @@ func devices(c spec.Container, env Env) ([]types.BaseVirtualDeviceConfigSpec, er
 	if c.Root.ImageDisk != "" {
 		out = append(out, vsphere.Add(ImageDisk(c, env.Ref)))
 	}
-	for _, d := range VolumeDisks(c) {
-		out = append(out, vsphere.Add(d))
-	}
+	out = append(out, VolumeDisks(c)...)
 	for i, n := range nics(c.Endpoints) {
 		b, ok := env.Networks[n.portGroup]
 		if !ok {

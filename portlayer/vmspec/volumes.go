@@ -33,13 +33,13 @@ func arrangeVolumes(mounts []spec.Mount) error {
 	return nil
 }
 
-// VolumeDisks are the disks of a container's volumes, in the order of their
-// units. One that some mount writes to is kept by its VM alone; one that is only
+// VolumeDisks add the disks of a container's volumes to its VM, in the order of their
+// units, each with its storage policy: vCenter gives a disk one when it is in a VM. One that some mount writes to is kept by its VM alone; one that is only
 // read is opened like an image's disk, so that many running VMs share it. Both
 // are independent unless the volume says otherwise: a snapshot of the VM would
 // give the disk another name, and its other users would miss what is written.
-func VolumeDisks(c spec.Container) []types.BaseVirtualDevice {
-	var out []types.BaseVirtualDevice
+func VolumeDisks(c spec.Container) []types.BaseVirtualDeviceConfigSpec {
+	var out []types.BaseVirtualDeviceConfigSpec
 	done := map[string]bool{}
 	for _, m := range c.Mounts {
 		if m.Type != spec.MountVolume || done[m.Source] {
@@ -54,7 +54,7 @@ func VolumeDisks(c spec.Container) []types.BaseVirtualDevice {
 			}
 		}
 		// Volumes may be on any datastore: the path names it.
-		out = append(out, d.Device(types.ManagedObjectReference{}))
+		out = append(out, vsphere.AddWithPolicy(d.Device(types.ManagedObjectReference{}), m.Policy))
 	}
 	return out
 }

@@ -30,7 +30,7 @@ func TestVolumeDisks(t *testing.T) {
 		c := spec.Container{Mounts: test.mounts}
 		var got []string
 		for _, d := range VolumeDisks(c) {
-			b := d.GetVirtualDevice().Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+			b := d.GetVirtualDeviceConfigSpec().Device.GetVirtualDevice().Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 			if b.Datastore != nil {
 				t.Errorf("%s: %s is said to be on datastore %s", what, b.FileName, b.Datastore.Value)
 			}
@@ -39,5 +39,19 @@ func TestVolumeDisks(t *testing.T) {
 		if d := cmp.Diff(test.want, got); d != "" {
 			t.Errorf("%s:\n%s", what, d)
 		}
+	}
+}
+
+func TestVolumePolicies(t *testing.T) {
+	c := spec.Container{Mounts: []spec.Mount{
+		{Type: spec.MountVolume, Source: "[ds] a.vmdk", Policy: "aa6d5a82-1c88-45da-85d3-3d74b91a5bad"}, {Type: spec.MountVolume, Source: "[ds] b.vmdk"},
+	}}
+	var got [][]types.BaseVirtualMachineProfileSpec
+	for _, d := range VolumeDisks(c) {
+		got = append(got, d.GetVirtualDeviceConfigSpec().Profile)
+	}
+	want := [][]types.BaseVirtualMachineProfileSpec{{&types.VirtualMachineDefinedProfileSpec{ProfileId: "aa6d5a82-1c88-45da-85d3-3d74b91a5bad"}}, nil}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }

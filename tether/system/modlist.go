@@ -17,8 +17,16 @@ const (
 	Late Phase = "late"
 )
 
-// Filtering is the phase of what a LinkFilter needs.
-const Filtering Phase = "filter"
+// The phases of what is loaded on demand (the Demand names of package isos).
+const (
+	Filtering Phase = "filter" // what a LinkFilter needs
+	DiscDrive Phase = "disc"   // what MountDisc needs
+	XFS       Phase = "xfs"
+	NFS       Phase = "nfs"
+)
+
+// onDisc ends the names of modules that lie on the disc, compressed with gzip.
+const onDisc = ".kgz"
 
 // Tracking is the phase of what a TrustFilter needs.
 const Tracking Phase = "trust"
@@ -68,6 +76,16 @@ func ParseLoadList(text string) ([]Module, error) {
 		list = append(list, m)
 	}
 	return list, nil
+}
+
+// OnDisc tells whether some of a phase's modules lie on the disc.
+func OnDisc(list []Module, phase Phase) bool {
+	for _, m := range Wanted(list, phase, nil) {
+		if strings.HasSuffix(m.File, onDisc) {
+			return true
+		}
+	}
+	return false
 }
 
 func badLine(n int, line string) error {

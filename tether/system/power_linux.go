@@ -33,6 +33,20 @@ func IgnoreCtrlAltDel() error {
 // Sync writes everything to the disks.
 func Sync() { unix.Sync() }
 
+// SyncFilesystem writes everything of the filesystem mounted at dir to its disk, or
+// to its server, for as long as that takes.
+func SyncFilesystem(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
+
 // SetConsoleLevel sets which kernel messages the console shows: those with a
 // lower number than level (1-8). Messages of PID 1 go the same way.
 func SetConsoleLevel(level int) error {

@@ -104,9 +104,9 @@ func parseExt4(b []byte) (s ext4Size, ok bool) {
 // resizeExt4 is EXT4_IOC_RESIZE_FS: _IOW('f', 16, __u64).
 const resizeExt4 = 0x40086610
 
-// FillDisk lets the ext4 of dev that is mounted at dir fill its disk. It tells
-// whether it has grown: a filesystem that is as large as its disk stays.
-func FillDisk(dev, dir string) (grew bool, err error) {
+// FillDisk lets the filesystem of dev that is mounted at dir fill its disk. It
+// tells whether it has grown: one that is as large as its disk stays.
+func FillDisk(fs, dev, dir string) (grew bool, err error) {
 	f, err := os.Open(dev)
 	if err != nil {
 		return false, fmt.Errorf("size of %s: %w", dev, err)
@@ -116,6 +116,16 @@ func FillDisk(dev, dir string) (grew bool, err error) {
 	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKGETSIZE64, uintptr(unsafe.Pointer(&bytes))); e != 0 {
 		return false, fmt.Errorf("size of %s: %w", dev, e)
 	}
+	switch fs {
+	case "ext4":
+		return fillExt4(f, dev, dir, bytes)
+	case "xfs":
+		return fillXFS(dev, dir, bytes)
+	}
+	return false, fmt.Errorf("resize %s: filesystem %q is not known to this guest", dev, fs)
+}
+
+func fillExt4(f *os.File, dev, dir string, bytes uint64) (grew bool, err error) {
 	raw := make([]byte, superBytes)
 	if _, err := f.ReadAt(raw, superblock); err != nil {
 		return false, fmt.Errorf("superblock of %s: %w", dev, err)

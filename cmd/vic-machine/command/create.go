@@ -45,7 +45,7 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&n.DNS, "container-network-dns", nil, "port group:address of a name server; may be repeated (default: that of DHCP)")
 	f.StringArrayVar(&n.Firewalls, "container-network-firewall", nil, "port group:closed, outbound, peers, published or open: what containers there let through (default published)")
 	f.StringVarP(&c.ImageDatastore, "image-datastore", "i", "", "datastore[/path] for images and containers (default: the only one)")
-	f.StringArrayVar(&c.VolumeStores, "volume-store", nil, "datastore[/path]:label where volumes are kept; label default is that of volumes without a store; may be repeated (default: no volumes)")
+	f.StringArrayVar(&c.VolumeStores, "volume-store", nil, "datastore[/path]:label, or nfs://host/path[?uid=&gid=&port=]:label of a share, where volumes are kept; label default is that of volumes without a store; may be repeated (default: no volumes)")
 	f.StringSliceVar(&c.TagLabels, "tag-labels", nil, "keys of labels by whose values containerVMs are tagged in vCenter, as categories vic.label.KEY; may be repeated (default: no tags)")
 	f.StringVar(&c.PolicyFile, "policy-file", "", "file with policies, YAML or JSON: rules between groups of containers on all networks (default: none)")
 	f.StringVarP(&c.ComputeResource, "compute-resource", "r", "", "host, cluster or resource pool (default: the only one)")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
+	"github.com/vic-engine/vic/pkg/nfs"
 	"github.com/vic-engine/vic/pkg/spec"
 
 	"github.com/docker/docker/api/server/httputils"
@@ -81,11 +82,19 @@ func volumeResponse(v engine.VolumeInfo) *volume.Volume {
 
 // volumeStatus is what vSphere's side of a volume is, for inspect.
 func volumeStatus(v engine.VolumeInfo) map[string]any {
-	out := map[string]any{
-		"capacity": units.BytesSize(float64(v.Capacity)), "capacityBytes": v.Capacity,
-		"allocated": units.BytesSize(float64(v.Allocated)), "allocatedBytes": v.Allocated,
-		"store": v.Store, "fstype": v.FSType, "datastorePath": v.Source,
-		"access": v.Access, "attachedTo": append([]string{}, v.Users...),
+	out := map[string]any{"store": v.Store, "access": v.Access, "attachedTo": append([]string{}, v.Users...)}
+	if share, err := nfs.Parse(v.Share); err == nil {
+		out["fstype"], out["server"], out["export"], out["source"] = "nfs", share.Host, share.Path, v.Source
+		if v.MountOptions != "" {
+			out["mountOptions"] = v.MountOptions
+		}
+	} else {
+		out["capacity"], out["capacityBytes"] = units.BytesSize(float64(v.Capacity)), v.Capacity
+		out["allocated"], out["allocatedBytes"] = units.BytesSize(float64(v.Allocated)), v.Allocated
+		out["fstype"], out["datastorePath"] = v.FSType, v.Source
+		if v.Policy != "" {
+			out["storagePolicy"] = v.Policy
+		}
 	}
 	if v.Unavailable != "" {
 		out["unavailable"] = v.Unavailable

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vic-engine/vic/pkg/nfs/nfstest"
 )
 
 // fixture is one running lab, and the VCH on it once created.
@@ -24,6 +26,10 @@ type fixture struct {
 	env   []string
 	vch   string // host:port of the Docker API
 	wd    string // where vic-machine leaves its files
+
+	nfs     *nfstest.Server // nil while it is stopped
+	nfsDir  string
+	nfsPort int
 }
 
 // timeouts are generous: TCG on a shared machine.

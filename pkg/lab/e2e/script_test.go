@@ -33,18 +33,21 @@ func lifecycle(t *testing.T, mode string) {
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v %s", err, out)
 	}
-	options := append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)
-	if mode == "vcenter" { // which has tags
-		options = append(options, "--tag-labels", "tier")
+	more := append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)
+	switch mode { // one mode is enough for what vSphere has no part in
+	case "esxi":
+		more = append(more, "--volume-store", f.startNFS(t))
+	case "vcenter": // which has tags
+		more = append(more, "--tag-labels", "tier")
 	}
-	out := f.create(t, "VCH001", options...)
+	out := f.create(t, "VCH001", more...)
 	checkTranscript(t, "create", mode, out)
 
 	params := testscript.Params{
 		RequireExplicitExec: true,
 		Setup:               func(env *testscript.Env) error { return f.setup(env, key) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "eventually": eventually, "fetch": fetch, "random": random, "strip": strip,
+			"code": code, "eventually": eventually, "fetch": fetch, "random": random, "strip": strip, "nfs": f.nfsServer,
 		},
 	}
 	ok := t.Run("together", func(t *testing.T) {
@@ -136,6 +139,7 @@ func (f *fixture) setup(env *testscript.Env, key string) error {
 	env.Setenv("VCH", f.vch)
 	env.Setenv("VCHHOST", host)
 	env.Setenv("MODE", f.mode)
+	env.Setenv("NFS", f.nfsDir)
 	env.Setenv("LABSTATE", f.state)
 	env.Setenv("HOME", env.WorkDir)
 	for _, kv := range f.env {

@@ -296,6 +296,17 @@ func (d *Dir) CopyDiskAs(ctx context.Context, src, dst, _ string) error {
 	return d.CopyDisk(ctx, src, dst)
 }
 
+// StoragePolicy implements storage.VolumeDatastore: there is "gold".
+func (d *Dir) StoragePolicy(ctx context.Context, name string) (string, error) {
+	if _, err := d.begin(ctx, "StoragePolicy", "[test]"); err != nil {
+		return "", err
+	}
+	if name != "gold" {
+		return "", fmt.Errorf("there is no storage policy %q; there are [gold]: %w", name, errdefs.ErrInvalidArgument)
+	}
+	return "id-of-gold", nil
+}
+
 // ExtendDisk implements storage.VolumeDatastore; the disk stays as it is.
 func (d *Dir) ExtendDisk(ctx context.Context, path string, _ int64) error {
 	p, err := d.begin(ctx, "ExtendDisk", path)
