@@ -19,7 +19,8 @@ const tableName = "vic-bridge"
 
 // Setup makes the appliance's place on the bridge what is wanted: its NIC has
 // the gateway addresses and no others, and our table has the rules. Doing it
-// again changes nothing; the table is replaced at once, so that connections go on.
+// again changes nothing; the table is replaced at once, so that connections go
+// on, but those of ports that are published no more, or elsewhere.
 func Setup(n NAT) error {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -43,7 +44,10 @@ func Setup(n NAT) error {
 			return fmt.Errorf("set net.ipv4.%s: %w", name, err)
 		}
 	}
-	return replace(nic.Name, Rules(n))
+	if err := replace(nic.Name, Rules(n)); err != nil {
+		return err
+	}
+	return forgetStale(n)
 }
 
 // addresses adds and removes the NIC's IPv4 addresses.
@@ -128,6 +132,9 @@ const (
 	portOffset   = 2
 )
 
+// portUnreachable is ICMP_PORT_UNREACH of linux/icmp.h.
+const portUnreachable = 3
+
 // dnatDone is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 const dnatDone = 1 << 5
 
@@ -145,6 +152,10 @@ func compile(r Rule, bridgeNIC string) []expr.Any {
 		out = append(out, &expr.Verdict{Kind: expr.VerdictDrop})
 	case jump:
 		out = append(out, &expr.Verdict{Kind: expr.VerdictJump, Chain: r.chainTo})
+	case reset:
+		out = append(out, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+	case unreachable:
+		out = append(out, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: portUnreachable})
 	case masquerade:
 		out = append(out, &expr.Masq{})
 	case dnat:

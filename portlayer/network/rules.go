@@ -79,6 +79,9 @@ const (
 	masquerade verdict = "masquerade"
 	dnat       verdict = "dnat"
 	jump       verdict = "jump"
+	// What a machine says on whose port nobody listens.
+	reset       verdict = "reject with tcp reset"
+	unreachable verdict = "reject with icmp port-unreachable"
 )
 
 // ctMatch is what connection tracking says of a packet.
@@ -169,6 +172,11 @@ func forwards(n NAT) []Rule {
 		Rule{chain: chainForward, out: onBridge, do: drop})
 }
 
+// inputs say what the appliance hears of containers: their questions for names,
+// pings, and, on the addresses that it has outside, what anybody there may ask
+// (Docker's API, metrics). The serial lines of other containers, and the way in
+// for debugging, are not for containers. Other ports are closed, as on a machine
+// on which nobody listens; internal networks get no answer at all.
 func inputs(n NAT) []Rule {
 	out := []Rule{
 		{chain: chainInput, in: onBridge, ct: ctEstablished, do: accept},
@@ -177,12 +185,26 @@ func inputs(n NAT) []Rule {
 		{chain: chainInput, in: onBridge, proto: "icmp", do: accept},
 	}
 	for _, s := range n.Networks {
-		if !s.Internal {
-			out = append(out, Rule{chain: chainInput, in: onBridge, src: s.Gateway.Masked(), do: accept})
+		if s.Internal {
+			continue
 		}
+		for _, a := range n.Local {
+			if !a.Is4() || a.IsLoopback() {
+				continue
+			}
+			for _, port := range forClients() {
+				out = append(out, Rule{chain: chainInput, in: onBridge, src: s.Gateway.Masked(), dst: netip.PrefixFrom(a, 32), proto: "tcp", port: port, do: accept})
+			}
+		}
+		out = append(out,
+			Rule{chain: chainInput, in: onBridge, src: s.Gateway.Masked(), proto: "tcp", do: reset},
+			Rule{chain: chainInput, in: onBridge, src: s.Gateway.Masked(), do: unreachable})
 	}
 	return append(out, Rule{chain: chainInput, in: onBridge, do: drop})
 }
+
+// forClients are the ports of the VCH that are for clients of the outer network.
+func forClients() []uint16 { return []uint16{2375, 2376, 2378} }
 
 // String is the rule as nft has it, with $bridge for the NIC's name.
 func (r Rule) String() string {

@@ -126,6 +126,17 @@ func TestWhatPasses(t *testing.T) {
 		"internal asks for names, tcp":   {chainInput, packet{in: onBridge, src: db, dst: "10.9.0.1", proto: "tcp", port: 53}, "accept"},
 		"internal asks the VCH":          {chainInput, packet{in: onBridge, src: db, dst: self, proto: "tcp", port: 2376}, "drop"},
 		"container asks the VCH":         {chainInput, packet{in: onBridge, src: def, dst: self, proto: "tcp", port: 2376}, "accept"},
+		"container reads metrics":        {chainInput, packet{in: onBridge, src: app, dst: self, proto: "tcp", port: 2378}, "accept"},
+		"by the gateway's address":       {chainInput, packet{in: onBridge, src: def, dst: "172.16.0.1", proto: "tcp", port: 2376}, "reject with tcp reset"},
+		"container at the serial lines":  {chainInput, packet{in: onBridge, src: def, dst: self, proto: "tcp", port: 8080}, "reject with tcp reset"},
+		"the same by the gateway":        {chainInput, packet{in: onBridge, src: def, dst: "172.16.0.1", proto: "tcp", port: 8080}, "reject with tcp reset"},
+		"container at ssh":               {chainInput, packet{in: onBridge, src: app, dst: self, proto: "tcp", port: 22}, "reject with tcp reset"},
+		"container at a closed port":     {chainInput, packet{in: onBridge, src: def, dst: self, proto: "udp", port: 2376}, "reject with icmp port-unreachable"},
+		"internal at ssh":                {chainInput, packet{in: onBridge, src: db, dst: "10.9.0.1", proto: "tcp", port: 22}, "drop"},
+		"foreign source asks the VCH":    {chainInput, packet{in: onBridge, src: "203.0.113.1", dst: self, proto: "tcp", port: 2376}, "drop"},
+		"client at ssh":                  {chainInput, packet{in: outside, src: world, dst: self, proto: "tcp", port: 22}, ""},
+		"the lines of ESXi":              {chainInput, packet{in: outside, src: world, dst: self, proto: "tcp", port: 8080}, ""},
+		"container goes on with names":   {chainInput, packet{in: onBridge, src: def, dst: "172.16.0.1", proto: "udp", port: 53}, "accept"},
 		"client asks the VCH":            {chainInput, packet{in: outside, src: world, dst: self, proto: "tcp", port: 2376}, ""},
 	} {
 		if got := judge(rules, tc.chain, tc.p); got != tc.want {

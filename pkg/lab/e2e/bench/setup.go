@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,11 +17,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 
 	"github.com/vic-engine/vic/pkg/lab/machine"
-	"github.com/vic-engine/vic/pkg/lab/qemu"
 )
 
 // setup is a lab with one VCH, and a hypervisor for bare boots beside it.
@@ -29,8 +30,10 @@ type setup struct {
 	env      []string
 	vch      string // host:port
 	key      string // file of the SSH key for the appliance
-	hv       *qemu.Hypervisor
-	console  chan net.Conn // of the next bare boot
+	registry string // host:port
+	room     *room
+
+	imageDisk machine.Disk // of benchImage, when needImage was called
 }
 
 var dockerHost = regexp.MustCompile(`DOCKER_HOST=(\S+)`)
@@ -40,7 +43,7 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &setup{bin: o.bin, dir: dir, key: filepath.Join(dir, "key"), console: make(chan net.Conn, 1)}
+	s := &setup{bin: o.bin, dir: dir, key: filepath.Join(dir, "key"), registry: freePort()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close(context.WithoutCancel(ctx)))
@@ -49,7 +52,7 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 	if _, err := output(ctx, nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", s.key); err != nil {
 		return nil, err
 	}
-	if _, err := s.vic(ctx, "vic-lab", "up", "--state", s.state(), "--listen", freePort(), "--registry-listen", freePort()); err != nil {
+	if _, err := s.vic(ctx, "vic-lab", "up", "--state", s.state(), "--listen", freePort(), "--registry-listen", s.registry); err != nil {
 		return nil, err
 	}
 	b, err := os.ReadFile(filepath.Join(s.state(), "lab.env"))
@@ -69,7 +72,7 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 		}
 	}
 	text, err := s.vic(ctx, "vic-machine", "create", "--name", "bench", "--bridge-network", "VCH Bridge", "--external-network", "VM Network",
-		"--image-datastore", "mydatastore", "--registry-mirror", registry, "--debug-authorized-key", s.key+".pub")
+		"--image-datastore", "mydatastore", "--volume-store", "datastore2/volumes:default", "--registry-mirror", registry, "--debug-authorized-key", s.key+".pub")
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +83,7 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 	s.vch = m[1]
 	quiet := logrus.New()
 	quiet.SetLevel(logrus.ErrorLevel)
-	s.hv, err = qemu.New(qemu.Config{RunDir: filepath.Join(dir, "run"), ProbeISO: s.iso(), Dial: s.dialConsole, Log: logrus.NewEntry(quiet)})
+	s.room, err = newRoom(dir, s.iso(), logrus.NewEntry(quiet))
 	return s, err
 }
 
@@ -88,8 +91,8 @@ func (s *setup) state() string { return filepath.Join(s.dir, "lab") }
 func (s *setup) iso() string   { return filepath.Join(s.bin, "bootstrap.iso") }
 
 func (s *setup) close(ctx context.Context) error {
-	if s.hv != nil {
-		s.hv.Close()
+	if s.room != nil {
+		s.room.close()
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -105,11 +108,41 @@ func (s *setup) docker(ctx context.Context, args ...string) (string, error) {
 	return output(ctx, s, "docker", append([]string{"-H", s.vch, "--tls", "--tlscacert", filepath.Join(s.dir, "bench-cert.pem")}, args...)...)
 }
 
+// needImage makes benchImage known to the VCH, once, and finds its disk.
+func (s *setup) needImage(ctx context.Context) error {
+	if s.imageDisk.Path != "" {
+		return nil
+	}
+	if err := s.pushImage(ctx); err != nil {
+		return err
+	}
+	if _, err := s.docker(ctx, "pull", "-q", benchImage); err != nil {
+		return err
+	}
+	id, err := s.docker(ctx, "image", "inspect", "-f", "{{.Id}}", benchImage)
+	if err != nil {
+		return err
+	}
+	hex := strings.TrimPrefix(strings.TrimSpace(id), "sha256:")
+	// docs/state.md has the places of the image datastore.
+	found, err := filepath.Glob(filepath.Join(s.state(), "datastores", "mydatastore", "VIC", "*", "images", hex, hex+".vmdk"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("disk of image %s: found %q: %w", benchImage, found, errors.Join(err, errdefs.ErrNotFound))
+	}
+	s.imageDisk = machine.Disk{Path: found[0], Nonpersistent: true}
+	return nil
+}
+
+// appliance runs a command in the VCH's appliance.
+func (s *setup) appliance(ctx context.Context, command string) (string, error) {
+	host, _, _ := strings.Cut(s.vch, ":")
+	return output(ctx, s, "ssh", "-q", "-i", s.key, "-p", "2222", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "BatchMode=yes", "root@"+host, command)
+}
+
 // engineTicks is the CPU time of vic-engine so far, in clock ticks.
 func (s *setup) engineTicks(ctx context.Context) (int, error) {
-	host, _, _ := strings.Cut(s.vch, ":")
-	text, err := output(ctx, s, "ssh", "-q", "-i", s.key, "-p", "2222", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-		"-o", "BatchMode=yes", "root@"+host, "cat /proc/$(pidof vic-engine)/stat")
+	text, err := s.appliance(ctx, "cat /proc/$(pidof vic-engine)/stat")
 	if err != nil {
 		return 0, err
 	}
@@ -121,6 +154,33 @@ func (s *setup) engineTicks(ctx context.Context) (int, error) {
 	user, err1 := strconv.Atoi(f[11])
 	system, err2 := strconv.Atoi(f[12])
 	return user + system, errors.Join(err1, err2)
+}
+
+// applianceSize is the VCH's hardware: its processors, and its memory in MiB.
+func (s *setup) applianceSize(ctx context.Context) (cpus int, memoryMB int64, err error) {
+	text, err := s.appliance(ctx, "grep -c ^processor /proc/cpuinfo; grep MemTotal /proc/meminfo")
+	if err != nil {
+		return 0, 0, err
+	}
+	var kib int64
+	if _, err := fmt.Sscanf(text, "%d\nMemTotal: %d kB", &cpus, &kib); err != nil {
+		return 0, 0, fmt.Errorf("size of the VCH: %q: %w", text, err)
+	}
+	// The kernel counts without itself.
+	const step = 128 << 10
+	return cpus, (kib + step - 1) / step * step >> 10, nil
+}
+
+// labHost is this computer as the lab's guests see it.
+func (s *setup) labHost() (netip.Addr, error) {
+	host, _, _ := strings.Cut(s.vch, ":")
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("address of the VCH: %w", err)
+	}
+	b := a.As4()
+	b[0], b[3] = 10, 2 // 127.118.N.x stands for 10.118.N.x
+	return netip.AddrFrom4(b), nil
 }
 
 // output runs a program and gives its stdout; a failure carries its stderr.
@@ -146,16 +206,6 @@ func freePort() string {
 	return l.Addr().String()
 }
 
-// consoleURI stands for the far end of a bare boot's console: us.
-const consoleURI = "tcp://bench:1"
-
-// dialConsole is the hypervisor's way to consoleURI.
-func (s *setup) dialConsole(context.Context, string, string) (net.Conn, error) {
-	near, far := net.Pipe()
-	s.console <- far
-	return near, nil
-}
-
 // bareBoot starts QEMU with the boot image and nothing else, on the lab's own
 // arguments, and measures from the process's start to the first word of /init on
 // the console.
@@ -165,16 +215,17 @@ func (s *setup) bareBoot(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	uri, far := s.room.line()
 	start := time.Now()
-	vm, err := s.hv.Start(ctx, machine.Machine{ID: "bare", Name: "bare", UUID: uuid.NewString(), Dir: dir, CPUs: 1, MemoryMB: 256, CDROM: s.iso(),
-		Serials: []machine.Serial{{}, {}, {URI: consoleURI}}}, mute{})
+	vm, err := s.room.hv.Start(ctx, machine.Machine{ID: "bare", Name: "bare", UUID: uuid.NewString(), Dir: dir, CPUs: 1, MemoryMB: 256, CDROM: s.iso(),
+		Serials: []machine.Serial{{}, {}, {URI: uri}}}, mute{})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { vm.Kill(); <-vm.Done() }()
 	var console net.Conn
 	select {
-	case console = <-s.console:
+	case console = <-far:
 		defer console.Close()
 	case <-ctx.Done():
 		return 0, ctx.Err()

@@ -1,0 +1,33 @@
+package network
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func TestStaleFlows(t *testing.T) {
+	n := wanted(t)["full"]
+	for what, tc := range map[string]struct {
+		proto, to, from string
+		want            bool
+	}{
+		"goes where it should":                {"tcp", "192.0.2.7:80", "172.16.0.2:8080", false},
+		"goes there, udp":                     {"udp", "192.0.2.7:5353", "172.17.0.3:5353", false},
+		"by a gateway's address":              {"tcp", "172.17.0.1:80", "172.16.0.2:8080", false},
+		"the port is gone":                    {"udp", "192.0.2.7:9999", "172.16.0.2:9999", true},
+		"another protocol's port":             {"udp", "192.0.2.7:80", "172.16.0.2:8080", true},
+		"another container has the port":      {"udp", "192.0.2.7:5353", "172.17.0.9:5353", true},
+		"another port of the container":       {"tcp", "192.0.2.7:80", "172.16.0.2:80", true},
+		"published on another address only":   {"tcp", "192.0.2.8:443", "172.17.0.2:443", true},
+		"to the VCH, before it was published": {"udp", "192.0.2.7:5353", "192.0.2.7:5353", true},
+		"to the VCH itself":                   {"tcp", "192.0.2.7:2376", "192.0.2.7:2376", false},
+		"a container to the world":            {"tcp", "198.51.100.9:80", "198.51.100.9:80", false},
+		"a container asks for names":          {"udp", "172.16.0.1:53", "172.16.0.1:53", false},
+		"of somebody who is no container":     {"tcp", "192.0.2.7:81", "198.51.100.9:81", false},
+	} {
+		f := flow{tc.proto, netip.MustParseAddrPort(tc.to), netip.MustParseAddrPort(tc.from)}
+		if got := f.stale(n); got != tc.want {
+			t.Errorf("%s: stale is %v", what, got)
+		}
+	}
+}
