@@ -73,10 +73,14 @@ func (p *PortLayer) settle(ctx context.Context, s *vsphere.Session) (*live, erro
 		return nil, fmt.Errorf("image store: %w", err)
 	}
 	ds, err := s.Datastore(ctx, vsphere.DatastoreConfig{
-		Datacenter: v.Datacenter, Name: store.Datastore, Pool: &place.Pool, Folder: &place.Folder, Host: place.Host,
+		Datacenter: v.Datacenter, Name: store.Datastore, Pool: &place.Pool, Folder: &place.Folder, Host: place.Host, Owner: v.UUID,
 	})
 	if err != nil {
 		return nil, err
+	}
+	// Before the image store and volumes, which import disks.
+	if err := s.CleanUpImports(ctx, place, v.UUID); err != nil {
+		p.cfg.Log.WithError(err).Warn("what interrupted disk imports left behind could not be removed")
 	}
 	return &live{session: s, place: place, ds: ds}, nil
 }

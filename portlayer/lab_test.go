@@ -39,6 +39,9 @@ type site struct {
 	image string
 	hyp   *hypervisor
 	nats  *nats
+
+	volumes string           // the volume store's directory
+	session *vsphere.Session // of an administrator, when one is wanted
 }
 
 func newSite(t *testing.T, mode lab.Mode) *site {
@@ -73,6 +76,8 @@ func newSite(t *testing.T, mode lab.Mode) *site {
 	v.RootSizeMB = 64
 	s.cfg.SetUpNetwork, s.cfg.ReportPorts = s.nats.set, s.nats.report
 	s.cfg.VCH.Networks["bridge"] = spec.VCHNetwork{PortGroup: s.cfg.VCH.Networks["bridge"].PortGroup, MAC: "00:50:56:00:00:01"}
+	s.volumes = filepath.Join(dir, "datastores", "datastore2", "vols", "volumes")
+	s.cfg.VCH.VolumeStores = map[string]string{"default": "[datastore2] vols"}
 	s.cfg.DNS = func() []string { return []string{"10.118.0.1"} }
 	s.cfg.Log = entry
 
@@ -96,6 +101,17 @@ func newSite(t *testing.T, mode lab.Mode) *site {
 // boot runs a port layer, as vic-engine does; stop ends it.
 func (s *site) boot() (p *PortLayer, stop func()) {
 	s.t.Helper()
+	p, end := s.bootAny()
+	return p, func() {
+		if err := end(); err != nil {
+			s.t.Errorf("port layer: %v", err)
+		}
+	}
+}
+
+// bootAny is boot whose stop gives how the engine ended.
+func (s *site) bootAny() (p *PortLayer, stop func() error) {
+	s.t.Helper()
 	cfg := s.cfg
 	l, err := net.Listen("tcp", cfg.Concentrator.Addr().String())
 	if err != nil { // the first time it is there already
@@ -110,12 +126,6 @@ func (s *site) boot() (p *PortLayer, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	stop = func() {
-		cancel()
-		if err := <-done; err != nil {
-			s.t.Errorf("port layer: %v", err)
-		}
-	}
 	select {
 	case <-p.Ready():
 	case err := <-done:
@@ -123,7 +133,7 @@ func (s *site) boot() (p *PortLayer, stop func()) {
 	case <-time.After(20 * time.Second):
 		s.t.Fatal("not ready")
 	}
-	return p, stop
+	return p, func() error { cancel(); return <-done }
 }
 
 func wait[T any](t *testing.T, c <-chan T) T {

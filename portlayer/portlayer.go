@@ -186,6 +186,7 @@ func (p *PortLayer) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error { p.checkVolumes(ctx); return nil })
 	g.Go(func() error {
 		if err := p.images.Load(ctx); err != nil {
 			return fmt.Errorf("image store: %w", err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
 	"github.com/vic-engine/vic/portlayer/storage"
 )
@@ -35,7 +36,7 @@ func (p *PortLayer) openStore(ctx context.Context, name string) (storage.VolumeD
 		return l.ds, nil
 	}
 	return l.session.Datastore(ctx, vsphere.DatastoreConfig{
-		Datacenter: p.cfg.VCH.Datacenter, Name: name, Pool: &l.place.Pool, Folder: &l.place.Folder, Host: l.place.Host,
+		Datacenter: p.cfg.VCH.Datacenter, Name: name, Pool: &l.place.Pool, Folder: &l.place.Folder, Host: l.place.Host, Owner: p.cfg.VCH.UUID,
 	})
 }
 
@@ -45,6 +46,26 @@ func (p *PortLayer) growDisk(ctx context.Context, id string, unit int, capacity 
 		return false, err
 	}
 	return m.GrowDisk(ctx, id, unit, capacity)
+}
+
+// checkVolumes looks, until ctx is done, at the volumes of containers whose VMs
+// others delete.
+func (p *PortLayer) checkVolumes(ctx context.Context) {
+	for ctx.Err() == nil {
+		for e := range p.bus.Subscribe(ctx) {
+			if e.Kind != spec.EventRemoved || !e.External {
+				continue
+			}
+			for _, m := range e.View.Container.Mounts {
+				if m.Type != spec.MountVolume {
+					continue
+				}
+				if err := p.volumes.Check(ctx, m.Name); err != nil && ctx.Err() == nil {
+					p.cfg.Log.WithError(err).WithField(spec.FieldVolume, m.Name).Warn("a container was deleted by somebody else, perhaps with its volume's disk")
+				}
+			}
+		}
+	}
 }
 
 // awaitVolumes waits for the first look at the volume stores: not for long, as

@@ -26,6 +26,9 @@ type DatastoreConfig struct {
 	// Only ImportDisk needs them; Folder may be empty (the datacenter's VM
 	// folder), and Host where vSphere may choose.
 	Pool, Folder, Host *types.ManagedObjectReference
+	// Owner is whom CleanUpImports knows that VM by, such as a VCH's UUID; empty:
+	// nobody.
+	Owner string
 }
 
 // Datastore reads and writes files and disks on one datastore. All paths have

@@ -41,7 +41,7 @@ func (d *Datastore) ImportDisk(ctx context.Context, dst string, r io.Reader, siz
 	if _, err := d.Stat(ctx, d.Path(path.Dir(rel))); err != nil {
 		return fmt.Errorf("import disk %s: %w", dst, err)
 	}
-	name := "vic-import-" + uuid.NewString()
+	name := importPrefix(d.cfg.Owner) + uuid.NewString()[:8]
 	vm, err := d.importVM(ctx, name, r, size, capacity)
 	if vm != nil {
 		defer d.dropImport(ctx, name, vm)
@@ -60,6 +60,42 @@ func (d *Datastore) ImportDisk(ctx context.Context, dst string, r io.Reader, siz
 		return errors.Join(d.undoDisk(ctx, dst, err), d.DeleteDisk(late, src))
 	}
 	return nil
+}
+
+// importPrefix begins the names of an owner's import VMs.
+func importPrefix(owner string) string { return "vic-import-" + owner + "-" }
+
+// CleanUpImports destroys the VMs in a pool that imports of an owner have left
+// which were cut off, with the disks that were not in their place yet. None of
+// the owner's imports may be under way.
+func (s *Session) CleanUpImports(ctx context.Context, p Place, owner string) error {
+	all, err := s.VMs(ctx, p.Pool)
+	if err != nil {
+		return fmt.Errorf("clean up after disk imports: %w", err)
+	}
+	var errs []error
+	for _, vm := range all {
+		if owner == "" || !strings.HasPrefix(vm.Name, importPrefix(owner)) || vm.On() {
+			continue
+		}
+		s.log.WithField("vm", vm.Name).Info("removing what an interrupted disk import left behind")
+		if err := s.Destroy(ctx, vm.Ref); err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("clean up after disk import %s: %w", vm.Name, err))
+			continue
+		}
+		// A disk that was taken out of it already stays in its folder.
+		if dir := vm.Folder(); strings.HasSuffix(dir, vm.Name) {
+			dc := object.NewDatacenter(s.vim, p.Datacenter)
+			t, err := object.NewFileManager(s.vim).DeleteDatastoreFile(ctx, dir, dc)
+			if err == nil {
+				_, err = s.Wait(ctx, t.Reference())
+			}
+			if err = absentIsFine(Classify(err)); err != nil {
+				errs = append(errs, fmt.Errorf("clean up after disk import %s: delete %s: %w", vm.Name, dir, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // importVM gives the imported VM, also on failure if there is one to destroy.

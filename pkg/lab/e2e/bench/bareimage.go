@@ -31,7 +31,7 @@ func bareManifest() isos.Manifest {
 // what it says is followed by bareDone and its exit code. The function modules loads those of a demand.
 const bareInit = `#!/bin/sh
 /bin/busybox --install -s /bin
-export PATH=/bin
+export PATH=/bin:/usr/bin:/usr/sbin
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -1,0 +1,584 @@
+package portlayer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"io"
+	stdlog "log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/object"
+
+	"github.com/vic-engine/vic/pkg/lab"
+	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/pkg/vsphere"
+	"github.com/vic-engine/vic/portlayer/network"
+)
+
+// cutter is the way from an engine to vSphere, and ends it after some changes:
+// that many arrive, the answer to the last is lost, and nothing passes any more,
+// as if the VCH had been killed in between.
+type cutter struct {
+	*httptest.Server
+	ctx  context.Context // ends with the cut
+	end  context.CancelFunc
+	pass http.Handler
+
+	mu      sync.Mutex // guards what follows
+	left    int        // changes that may pass; negative: any number
+	changes []string   // that arrived since arm
+}
+
+func newCutter(t *testing.T, target *url.URL) *cutter {
+	c := &cutter{left: -1}
+	c.ctx, c.end = context.WithCancel(context.Background())
+	to := *target
+	to.Path = ""
+	proxy := httputil.NewSingleHostReverseProxy(&to)
+	proxy.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // the lab is this process
+	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
+	quiet := stdlog.New(io.Discard, "", 0)
+	proxy.ErrorLog = quiet
+	c.pass = proxy
+	c.Server = httptest.NewUnstartedServer(c)
+	c.Config.ErrorLog = quiet
+	c.StartTLS()
+	t.Cleanup(func() { c.end(); c.Close() })
+	return c
+}
+
+func (c *cutter) thumbprint() string {
+	sum := sha256.Sum256(c.Certificate().Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// arm lets n changes pass.
+func (c *cutter) arm(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.changes = n, nil
+}
+
+func (c *cutter) seen() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.changes)
+}
+
+// method is that of a SOAP request.
+var method = regexp.MustCompile(`Body[^>]*>\s*<(?:\w+:)?(\w+)`)
+
+// change names what a request changes, if it does.
+func change(r *http.Request, body []byte) string {
+	if r.Method == http.MethodPut || r.Method == http.MethodDelete {
+		return r.Method
+	}
+	m := method.FindSubmatch(body)
+	if m == nil {
+		return ""
+	}
+	name := string(m[1])
+	if strings.HasSuffix(name, "_Task") && !strings.HasPrefix(name, "Search") || name == "MakeDirectory" || name == "ShutdownGuest" {
+		return name
+	}
+	return ""
+}
+
+func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || c.ctx.Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	what, last := change(r, body), false
+	if what != "" {
+		c.mu.Lock()
+		if c.left == 0 {
+			c.end()
+		} else {
+			c.changes = append(c.changes, what)
+		}
+		c.left--
+		last = c.left == 0
+		c.mu.Unlock()
+	}
+	if c.ctx.Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if !last {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(c.ctx, cancel)()
+		c.pass.ServeHTTP(w, r.WithContext(ctx))
+		return
+	}
+	c.pass.ServeHTTP(httptest.NewRecorder(), r)
+	c.end()
+	panic(http.ErrAbortHandler)
+}
+
+// bootBehind runs an engine whose way to vSphere can be cut. kill ends it
+// without a word, wherever it is.
+func (s *site) bootBehind(c *cutter) (p *PortLayer, kill func()) {
+	s.t.Helper()
+	direct := s.cfg.VCH
+	s.cfg.VCH.Target, s.cfg.VCH.Thumbprint = c.URL+"/sdk", c.thumbprint()
+	defer func() { s.cfg.VCH = direct }()
+	p, stop := s.bootAny()
+	return p, func() { c.end(); _ = stop() }
+}
+
+// nothingLeaks checks that what there is on vSphere, in the appliance and at
+// the guests' is what containers, networks and volumes have, and nothing else.
+func (s *site) nothingLeaks(p *PortLayer) {
+	s.t.Helper()
+	s.consistent(p)
+	var names, running []string
+	for _, v := range p.Containers() {
+		names = append(names, v.Container.ID)
+		if network.Running(&v) {
+			running = append(running, v.Container.ID)
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(running)
+	s.same("VMs", names, s.vms())
+	s.same("folders of containers", names, containerFolders(s.t, s.store))
+	// A mark goes a moment after its create.
+	s.eventuallySame("marks of creates", nil, func() []string { return list(s.t, filepath.Join(s.dir("creating"))) })
+	s.eventuallySame("running guests", running, s.hyp.running)
+	s.eventuallySame("published ports", s.wantedPorts(p), s.nats.published)
+
+	volumes, warnings := p.Volumes().Volumes()
+	var want []string
+	for _, v := range volumes {
+		if v.Unavailable == "" {
+			want = append(want, v.Name)
+		}
+	}
+	if len(warnings) > 0 {
+		s.t.Errorf("volumes: %q", warnings)
+	}
+	slices.Sort(want)
+	var whole, files []string
+	for _, name := range list(s.t, s.volumes) {
+		if strings.HasPrefix(name, ".") || len(list(s.t, filepath.Join(s.volumes, name))) == 0 {
+			// Blank disks, which volumes are copied from; or a folder that another
+			// VCH may be about to use, and the next create of the name does.
+			continue
+		}
+		files = append(files, name)
+		if _, err := os.Stat(filepath.Join(s.volumes, name, name+".vmdk")); err == nil {
+			whole = append(whole, name)
+		}
+		if _, err := os.Stat(filepath.Join(s.volumes, name, "creating.json")); err == nil {
+			s.t.Errorf("volume %s is marked as in the making", name)
+		}
+	}
+	s.same("disks of volumes", want, whole)
+	if len(files) != len(volumes) {
+		s.t.Errorf("folders of volumes %q, volumes %+v", files, volumes)
+	}
+}
+
+func (s *site) same(what string, want, got []string) {
+	s.t.Helper()
+	if d := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); d != "" {
+		s.t.Errorf("%s (-want +got):\n%s", what, d)
+	}
+}
+
+func (s *site) eventuallySame(what string, want []string, got func() []string) {
+	s.t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !slices.Equal(want, got()) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s.same(what, want, got())
+			return
+		}
+	}
+}
+
+// wantedPorts are those of running containers, as the appliance has them.
+func (s *site) wantedPorts(p *PortLayer) []string {
+	var out []string
+	for _, v := range p.Containers() {
+		if !network.Running(&v) {
+			continue
+		}
+		for _, e := range v.Container.Endpoints {
+			a, _, _ := strings.Cut(e.IP, "/")
+			for _, port := range e.Ports {
+				out = append(out, port+">"+a)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (n *nats) published() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []string
+	for _, p := range n.nat.Ports {
+		out = append(out, p.Publication.String()+">"+p.To.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+// running are the containers whose guest is on.
+func (h *hypervisor) running() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for id, t := range h.last {
+		if t.ctx.Err() == nil {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// dir is a folder of the VCH on the image datastore.
+func (s *site) dir(name string) string {
+	return filepath.Join(s.store, "VCH001", "VIC", s.cfg.VCH.UUID, name)
+}
+
+func list(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+func containerFolders(t *testing.T, store string) []string {
+	t.Helper()
+	var out []string
+	for _, name := range list(t, store) {
+		if len(name) == 64 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// admin is a session of an administrator.
+func (s *site) admin() *vsphere.Session {
+	s.t.Helper()
+	v := s.cfg.VCH
+	se, err := vsphere.Dial(s.t.Context(), vsphere.Config{URL: v.Target, User: v.User, Password: v.Password, Thumbprint: v.Thumbprint})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = se.Logout(context.Background()) })
+	return se
+}
+
+// vms are the names of all VMs.
+func (s *site) vms() []string {
+	var out []string
+	for _, vm := range s.machines() {
+		out = append(out, vm.Name())
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (s *site) machines() []*object.VirtualMachine {
+	s.t.Helper()
+	if s.session == nil {
+		s.session = s.admin()
+	}
+	f := find.NewFinder(s.session.Client())
+	dc, err := f.DefaultDatacenter(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	all, err := f.SetDatacenter(dc).VirtualMachineList(s.t.Context(), "*")
+	var none *find.NotFoundError
+	if err != nil && !errors.As(err, &none) {
+		s.t.Fatal(err)
+	}
+	return all
+}
+
+// faulty is a container with all that can leak: a volume, an address on a
+// network that was made, published ports.
+func (s *site) faulty(img spec.Image) spec.Container {
+	c := s.container(7, img, "/bin/serve", "ready")
+	c.Endpoints = []spec.Endpoint{{Network: "app", Ports: []string{"8070:80", "5370:53/udp"}}}
+	c.Mounts = []spec.Mount{{Type: spec.MountVolume, Name: "data", Path: "/data"}}
+	return c
+}
+
+// The operations that are cut off, each with what must be so before.
+type cutOff struct {
+	name   string
+	before func(ctx context.Context, p *PortLayer, c spec.Container) error
+	do     func(ctx context.Context, p *PortLayer, c spec.Container) error
+	least  int // changes that it takes
+}
+
+func cutOffs() []cutOff {
+	type with = func(context.Context, *PortLayer, spec.Container) error
+	all := func(steps ...with) with {
+		return func(ctx context.Context, p *PortLayer, c spec.Container) error {
+			for _, s := range steps {
+				if err := s(ctx, p, c); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	fine := func(err error, is ...func(error) bool) error {
+		for _, f := range is {
+			if err != nil && f(err) {
+				return nil
+			}
+		}
+		return err
+	}
+	absent := func(ctx context.Context, p *PortLayer, c spec.Container) error {
+		return fine(p.Remove(ctx, c.ID, true), errdefs.IsNotFound)
+	}
+	noVolume := func(ctx context.Context, p *PortLayer, _ spec.Container) error {
+		return fine(p.Volumes().RemoveVolume(ctx, "data"), errdefs.IsNotFound)
+	}
+	volume := func(ctx context.Context, p *PortLayer, _ spec.Container) error {
+		_, err := p.Volumes().CreateVolume(ctx, spec.VolumeRequest{Name: "data", Options: map[string]string{"size": "16m"}})
+		return err
+	}
+	create := func(ctx context.Context, p *PortLayer, c spec.Container) error {
+		_, err := p.Create(ctx, c)
+		return fine(err, errdefs.IsAlreadyExists)
+	}
+	start := func(ctx context.Context, p *PortLayer, c spec.Container) error { return p.Start(ctx, c.ID) }
+	connect := func(ctx context.Context, p *PortLayer, c spec.Container) error {
+		return p.Connect(ctx, c.ID, spec.Endpoint{Network: "bridge"})
+	}
+	disconnect := func(ctx context.Context, p *PortLayer, c spec.Container) error {
+		return p.Disconnect(ctx, c.ID, "bridge")
+	}
+	return []cutOff{
+		{"volume create", all(absent, noVolume), volume, 3},
+		{"create", all(absent, volume), create, 4},
+		{"start", all(absent, volume, create), start, 1},
+		{"connect", all(absent, volume, create, start), connect, 1},
+		{"disconnect", all(absent, volume, create, start, connect), disconnect, 1},
+		{"stop", all(absent, volume, create, start), func(ctx context.Context, p *PortLayer, c spec.Container) error {
+			return p.Stop(ctx, c.ID, "", time.Minute)
+		}, 0},
+		{"remove", all(volume, create, start), func(ctx context.Context, p *PortLayer, c spec.Container) error { return p.Remove(ctx, c.ID, true) }, 2},
+		{"volume remove", all(absent, volume), func(ctx context.Context, p *PortLayer, _ spec.Container) error {
+			return p.Volumes().RemoveVolume(ctx, "data")
+		}, 1},
+	}
+}
+
+// The VCH is killed between any two changes that an operation makes on vSphere.
+// The next finds nothing that does not belong, and the same can be done again.
+func TestKilledBetweenChanges(t *testing.T) {
+	for _, op := range cutOffs() {
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, lab.ModeESXi)
+			p, stop := s.boot()
+			img, _, err := p.Images().Pull(t.Context(), s.image, spec.PullOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.CreateNetwork(t.Context(), spec.Network{Name: "app"}); err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			for n := 0; ; n++ {
+				passed, done := s.killAfter(n, op, s.faulty(img))
+				p, stop := s.boot()
+				s.nothingLeaks(p)
+				stop()
+				if t.Failed() {
+					t.Fatalf("killed after %q", passed)
+				}
+				if done && n < op.least {
+					t.Errorf("it took %q", passed)
+				}
+				if done {
+					return
+				}
+			}
+		})
+	}
+}
+
+// killAfter begins an operation and ends the engine when it has made n changes
+// on vSphere; done when it takes no more.
+func (s *site) killAfter(n int, op cutOff, c spec.Container) (passed []string, done bool) {
+	s.t.Helper()
+	ctx := s.t.Context()
+	cut := newCutter(s.t, s.lab.URL())
+	p, kill := s.bootBehind(cut)
+	defer kill()
+	if err := op.before(ctx, p, c); err != nil {
+		s.t.Fatalf("before: %v", err)
+	}
+	s.eventuallySame("marks of creates", nil, func() []string { return list(s.t, s.dir("creating")) })
+	cut.arm(n)
+	ended := make(chan error, 1)
+	go func() { ended <- op.do(ctx, p, c) }()
+	select {
+	case err := <-ended:
+		// Done, or it noticed the cut itself.
+		if done = cut.ctx.Err() == nil; done && err != nil {
+			s.t.Errorf("not killed: %v", err)
+		}
+	case <-cut.ctx.Done():
+	}
+	return cut.seen(), done
+}
+
+// settled is a site with a network, a volume, and a container that has both, runs
+// and publishes ports.
+func settled(t *testing.T) (s *site, p *PortLayer, img spec.Image, c spec.Container) {
+	t.Helper()
+	s = newSite(t, lab.ModeESXi)
+	p, stop := s.boot()
+	t.Cleanup(stop)
+	img, _, err := p.Images().Pull(t.Context(), s.image, spec.PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.CreateNetwork(t.Context(), spec.Network{Name: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	c = s.faulty(img)
+	if _, err := p.Volumes().CreateVolume(t.Context(), spec.VolumeRequest{Name: "data", Options: map[string]string{"size": "16m"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Create(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context(), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.nothingLeaks(p)
+	return s, p, img, c
+}
+
+// Full datastores refuse what is new, whole, and let what there is go on, stop
+// and be removed.
+func TestFullDatastores(t *testing.T) {
+	s, p, img, c := settled(t)
+	ctx := t.Context()
+	full := func(yes bool) {
+		s.lab.FillDatastore("mydatastore", yes)
+		s.lab.FillDatastore("datastore2", yes)
+	}
+	full(true)
+	other := s.container(8, img, "/bin/serve", "x")
+	other.Endpoints = []spec.Endpoint{{Network: "app", Ports: []string{"8071:80"}}}
+	for _, try := range []struct {
+		what string
+		do   func() error
+	}{
+		{"create", func() error { _, err := p.Create(ctx, other); return err }},
+		{"volume create", func() error {
+			_, err := p.Volumes().CreateVolume(ctx, spec.VolumeRequest{Name: "more", Options: map[string]string{"size": "16m"}})
+			return err
+		}},
+		{"network create", func() error { _, err := p.CreateNetwork(ctx, spec.Network{Name: "more"}); return err }},
+	} {
+		if err := try.do(); !errdefs.IsResourceExhausted(err) {
+			t.Errorf("%s: %v", try.what, err)
+		}
+		s.nothingLeaks(p)
+	}
+	// Less than a file is needed for this: it works, or nothing of it stays.
+	if err := p.Connect(ctx, c.ID, spec.Endpoint{Network: "bridge"}); err != nil && !errdefs.IsResourceExhausted(err) {
+		t.Errorf("connect: %v", err)
+	}
+	s.nothingLeaks(p)
+	if err := p.Stop(ctx, c.ID, "", time.Minute); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	s.nothingLeaks(p)
+	if err := p.Remove(ctx, c.ID, false); err != nil {
+		t.Errorf("remove: %v", err)
+	}
+	s.nothingLeaks(p)
+	full(false)
+	if _, err := p.Create(ctx, other); err != nil {
+		t.Errorf("when there is room again: %v", err)
+	}
+	s.nothingLeaks(p)
+}
+
+// An administrator deletes the VM that a volume is attached to, and its disks
+// with it, as vSphere's client does. The container is gone with all it had; the
+// volume says what has become of it.
+func TestVolumesVMDeleted(t *testing.T) {
+	s, p, _, c := settled(t)
+	ctx := t.Context()
+	for _, vm := range s.machines() {
+		off, err := vm.PowerOff(ctx)
+		if err == nil {
+			err = off.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		destroy, err := vm.Destroy(ctx)
+		if err == nil {
+			err = destroy.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the container is gone", func() bool { _, err := p.Container(c.ID); return errdefs.IsNotFound(err) })
+	eventually(t, "the volume says that its disk is gone", func() bool {
+		v, err := p.Volumes().Volume("data")
+		return err == nil && strings.Contains(v.Unavailable, "data.vmdk is gone")
+	})
+	s.nothingLeaks(p)
+	c.ID = strings.Repeat("a", 64)
+	if _, err := p.Create(ctx, c); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "data.vmdk is gone") {
+		t.Errorf("a container with it: %v", err)
+	}
+	s.nothingLeaks(p)
+	if err := p.Volumes().RemoveVolume(ctx, "data"); err != nil {
+		t.Error(err)
+	}
+	s.nothingLeaks(p)
+}
