@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -579,6 +580,44 @@ func TestVolumesVMDeleted(t *testing.T) {
 	s.nothingLeaks(p)
 	if err := p.Volumes().RemoveVolume(ctx, "data"); err != nil {
 		t.Error(err)
+	}
+	s.nothingLeaks(p)
+}
+
+// Another machine on the port group announces an address that a container has,
+// and the gateway's: both are reported, for as long as they are somebody's.
+func TestDuplicateAddress(t *testing.T) {
+	s, p, _, c := settled(t)
+	v, err := p.Container(c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := netip.MustParsePrefix(v.Container.Endpoints[0].IP).Addr()
+	for _, claim := range []network.Claim{
+		{MAC: v.Container.Endpoints[0].MAC, Addr: own},                         // itself
+		{MAC: "00:50:56:00:00:01", Addr: netip.MustParseAddr("172.17.0.1")},    // the VCH
+		{MAC: "00:0c:29:00:00:09", Addr: netip.MustParseAddr("172.17.99.99")},  // nobody's address
+		{MAC: "00:0c:29:00:00:09", Addr: netip.MustParseAddr("203.0.113.200")}, // of another network
+	} {
+		s.wire <- claim
+	}
+	if got := p.Troubles(); len(got) > 0 {
+		t.Errorf("without duplicates: %q", got)
+	}
+	stranger := network.Claim{MAC: "00:0c:29:00:00:09", Addr: own}
+	s.wire <- stranger
+	s.wire <- stranger
+	s.wire <- network.Claim{MAC: "00:0c:29:00:00:09", Addr: netip.MustParseAddr("172.16.0.1")}
+	eventually(t, "both are reported", func() bool { return len(p.Troubles()) == 2 })
+	if got := strings.Join(p.Troubles(), "\n"); !strings.Contains(got, own.String()+" of container c7 (000000000000) is used twice") || !strings.Contains(got, "172.16.0.1 of the VCH") {
+		t.Errorf("reported: %s", got)
+	}
+	s.nothingLeaks(p)
+	if err := p.Remove(t.Context(), c.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Troubles(); len(got) != 1 {
+		t.Errorf("when the container is gone: %q", got)
 	}
 	s.nothingLeaks(p)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/vic-engine/vic/pkg/lab"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
+	"github.com/vic-engine/vic/portlayer/network"
 	"github.com/vic-engine/vic/portlayer/storage"
 	"github.com/vic-engine/vic/portlayer/storage/storagetest"
 )
@@ -40,8 +41,9 @@ type site struct {
 	hyp   *hypervisor
 	nats  *nats
 
-	volumes string           // the volume store's directory
-	session *vsphere.Session // of an administrator, when one is wanted
+	wire    chan network.Claim // what is heard on the bridge
+	volumes string             // the volume store's directory
+	session *vsphere.Session   // of an administrator, when one is wanted
 }
 
 func newSite(t *testing.T, mode lab.Mode) *site {
@@ -76,6 +78,17 @@ func newSite(t *testing.T, mode lab.Mode) *site {
 	v.RootSizeMB = 64
 	s.cfg.SetUpNetwork, s.cfg.ReportPorts = s.nats.set, s.nats.report
 	s.cfg.VCH.Networks["bridge"] = spec.VCHNetwork{PortGroup: s.cfg.VCH.Networks["bridge"].PortGroup, MAC: "00:50:56:00:00:01"}
+	s.wire = make(chan network.Claim)
+	s.cfg.ListenARP = func(ctx context.Context, _ string, heard func(network.Claim)) error {
+		for {
+			select {
+			case c := <-s.wire:
+				heard(c)
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
 	s.volumes = filepath.Join(dir, "datastores", "datastore2", "vols", "volumes")
 	s.cfg.VCH.VolumeStores = map[string]string{"default": "[datastore2] vols"}
 	s.cfg.DNS = func() []string { return []string{"10.118.0.1"} }

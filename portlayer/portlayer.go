@@ -43,6 +43,8 @@ type Config struct {
 	// through it, containers' way to published ports for one; nil: nftables,
 	// or nothing with another SetUpNetwork.
 	SetUpPolicies func([]spec.PolicyRule) error
+	// ListenARP hears the bridge, see network.ListenARP, which it is when nil.
+	ListenARP func(ctx context.Context, mac string, heard func(network.Claim)) error
 	// ReportPorts gets the host ports that are published, "80/tcp", whenever
 	// they change; nil: nobody is told.
 	ReportPorts func([]string) error

@@ -27,6 +27,7 @@ import (
 var (
 	_ engine.PortLayer  = (*PortLayer)(nil)
 	_ engine.Networks   = (*PortLayer)(nil)
+	_ engine.Troubled   = (*PortLayer)(nil)
 	_ engine.Images     = (*storage.Images)(nil)
 	_ storage.Datastore = (*vsphere.Datastore)(nil)
 	_ storage.Datastore = (*lateDatastore)(nil)

@@ -62,6 +62,7 @@ type router struct {
 	names   nameServer
 	dns     func() []string
 	report  func([]string) error // of published ports; may be nil
+	arp     func(ctx context.Context, mac string, heard func(network.Claim)) error
 	vch     []policy.Policy      // that are valid on all networks
 	police  func([]spec.PolicyRule) error
 	members memberCache
@@ -81,6 +82,8 @@ type router struct {
 	guests map[string]*guest
 	kicked chan struct{} // of one
 	ups    map[string]bool
+
+	duplicates network.Duplicates
 }
 
 // guest is what is known of one container's guest.
@@ -108,8 +111,12 @@ func newRouter(cfg Config, leases *network.Leases, dns func() []string, ns nameS
 	if setUp == nil {
 		setUp, local = network.Setup, func() ([]netip.Addr, error) { return network.LocalAddresses(mac) }
 	}
+	arp := cfg.ListenARP
+	if arp == nil {
+		arp = network.ListenARP
+	}
 	return &router{
-		mac: mac, leases: leases, setUp: setUp, local: local, names: ns, dns: dns,
+		mac: mac, arp: arp, leases: leases, setUp: setUp, local: local, names: ns, dns: dns,
 		report: cfg.ReportPorts, log: cfg.Log, vch: vch, police: police,
 		claims: map[string][]network.Publication{}, guests: map[string]*guest{},
 		kicked: make(chan struct{}, 1), ups: map[string]bool{},
@@ -160,6 +167,7 @@ func (r *router) Run(ctx context.Context, subscribe func(context.Context) <-chan
 	defer work.Wait()
 	changed := make(chan struct{}, 1)
 	work.Go(func() { r.pushAlways(ctx, changed) })
+	work.Go(func() { r.listen(ctx) })
 	events := subscribe(ctx)
 	r.restore()
 	r.applyOrLog()

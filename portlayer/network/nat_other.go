@@ -3,6 +3,7 @@
 package network
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/containerd/errdefs"
@@ -11,4 +12,9 @@ import (
 // Setup works inside the appliance, which is Linux.
 func Setup(NAT) error {
 	return fmt.Errorf("bridge network of the appliance: %w", errdefs.ErrNotImplemented)
+}
+
+// ListenARP works inside the appliance, which is Linux.
+func ListenARP(context.Context, string, func(Claim)) error {
+	return fmt.Errorf("listen to ARP: %w", errdefs.ErrNotImplemented)
 }

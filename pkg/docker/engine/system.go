@@ -12,7 +12,7 @@ type SystemInfo struct {
 	Images                       int
 	Networks                     []spec.Network
 	Capacity                     spec.Capacity
-	// Warnings tell what could not be found out.
+	// Warnings tell what could not be found out, and what is amiss.
 	Warnings []string
 }
 
@@ -34,8 +34,17 @@ func (e *Engine) SystemInfo(ctx context.Context) SystemInfo {
 		s.Warnings = append(s.Warnings, "WARNING: the capacity of the VCH is not known: "+err.Error())
 	}
 	s.Capacity = c
+	if t, ok := e.pl.(Troubled); ok {
+		for _, text := range t.Troubles() {
+			s.Warnings = append(s.Warnings, "WARNING: "+text)
+		}
+	}
 	return s
 }
+
+// Troubled is a port layer that tells what somebody should see to, in words that
+// are shown by `docker info`.
+type Troubled interface{ Troubles() []string }
 
 // Networks gives the networks that containers can be on.
 func (e *Engine) Networks() []spec.Network { return e.pl.Networks() }
