@@ -360,20 +360,27 @@ func TestPublishedPorts(t *testing.T) {
 	s.consistent(p)
 }
 
-// A change that fails after any of its steps leaves nothing behind.
-func TestNetworkChangesFail(t *testing.T) {
-	s := newSite(t, lab.ModeESXi)
-	p, stop := s.boot()
-	defer func() { stop() }()
-	ctx := t.Context()
-	img, _, err := p.Images().Pull(ctx, s.image, spec.PullOptions{})
+// changing is a site with a network of one's own, and a container on the default
+// one.
+func changing(t *testing.T) (s *site, p *PortLayer, stop func(), container string) {
+	t.Helper()
+	s = newSite(t, lab.ModeESXi)
+	p, stop = s.boot()
+	img, _, err := p.Images().Pull(t.Context(), s.image, spec.PullOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.CreateNetwork(ctx, spec.Network{Name: "app"}); err != nil {
+	if _, err := p.CreateNetwork(t.Context(), spec.Network{Name: "app"}); err != nil {
 		t.Fatal(err)
 	}
-	a := s.run(p, img, 1, spec.Endpoint{Network: "bridge"})
+	return s, p, stop, s.run(p, img, 1, spec.Endpoint{Network: "bridge"})
+}
+
+// A change that fails after any of its steps leaves nothing behind.
+func TestNetworkChangesFail(t *testing.T) {
+	s, p, stop, a := changing(t)
+	defer func() { stop() }()
+	ctx := t.Context()
 	for _, tc := range changes {
 		for _, step := range tc.steps {
 			steps := 0
@@ -429,18 +436,9 @@ var changes = []struct {
 // An engine that is killed after any step of a change leaves nothing that does
 // not belong: the next finds the change made, or not made.
 func TestNetworkChangesKilled(t *testing.T) {
-	s := newSite(t, lab.ModeESXi)
-	p, stop := s.boot()
+	s, p, stop, a := changing(t)
 	defer func() { stop() }()
 	ctx := t.Context()
-	img, _, err := p.Images().Pull(ctx, s.image, spec.PullOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.CreateNetwork(ctx, spec.Network{Name: "app"}); err != nil {
-		t.Fatal(err)
-	}
-	a := s.run(p, img, 1, spec.Endpoint{Network: "bridge"})
 	for _, tc := range changes {
 		for _, step := range tc.steps {
 			p.changes.afterStep = func(at string) error {

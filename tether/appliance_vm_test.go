@@ -3,8 +3,6 @@
 package tether_test
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"io"
 	"net"
 	"path/filepath"
@@ -35,14 +33,7 @@ func vch(debugKey ssh.PublicKey) spec.VCH {
 // TestAppliance boots one appliance twice: the first time it makes its disk and
 // key and waits, the second time it finds its secrets and runs the engine.
 func TestAppliance(t *testing.T) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := signerOf(t)
 	scratch := filepath.Join(t.TempDir(), "scratch")
 	blank(t, scratch, false)
 	lan := network(t)
@@ -51,6 +42,7 @@ func TestAppliance(t *testing.T) {
 		Disks: []machine.Disk{{Path: vmdk(t, scratch)}},
 		NICs: []machine.NIC{{Network: "VM Network", MAC: "00:50:56:00:00:01", Slot: 192},
 			{Network: "VCH Bridge", MAC: "00:50:56:00:00:02", Slot: 224}}}
+	var err error
 	if o.GuestInfo, err = guestinfo.EncodeVCH(v); err != nil {
 		t.Fatal(err)
 	}
@@ -107,14 +99,7 @@ func TestForeignScratchDisk(t *testing.T) {
 	scratch := filepath.Join(t.TempDir(), "scratch")
 	blank(t, scratch, false)
 	writeAt(t, scratch, 512, "LABELONE precious data")
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := signerOf(t)
 	keys, err := guestinfo.EncodeVCH(vch(signer.PublicKey()))
 	if err != nil {
 		t.Fatal(err)

@@ -5,8 +5,6 @@ package tether_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"io"
 	"net"
 	"strings"
@@ -65,20 +63,9 @@ func concentrator(t *testing.T, vm *qemutest.VM, signer ssh.Signer) *attach.Serv
 // TestControlLine attaches to a process that waits for it: nothing of its output
 // is missed, its input arrives, and an exec runs beside it.
 func TestControlLine(t *testing.T) {
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := signerOf(t)
 	c := container(`echo begin; cat; echo end >&2; exit 4`)
-	c.AuthorizedKey = string(ssh.MarshalAuthorizedKey(key))
+	c.AuthorizedKey = string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
 	c.Process.Attach, c.Process.OpenStdin, c.Process.StdinOnce = true, true, true
 	begin := time.Now()
 	vm := qemutest.Boot(t, qemutest.Options{ISO: built.bootstrap, Console: 2, Disks: disks(t), GuestInfo: keys(t, c)})

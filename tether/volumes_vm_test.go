@@ -4,8 +4,6 @@ package tether_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,20 +107,9 @@ func onlyLostFound(out string) bool {
 
 // TestGrowRunning makes a disk larger under a running container.
 func TestGrowRunning(t *testing.T) {
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := signerOf(t)
 	c := container(`trap 'stat -f -c "blocks %b %S" /data; echo x > /data/last; exit 0' USR1; echo ready; while :; do sleep 1; done`)
-	c.AuthorizedKey = string(ssh.MarshalAuthorizedKey(key))
+	c.AuthorizedKey = string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
 	c.Mounts = []spec.Mount{{Type: spec.MountVolume, Name: "data", Path: "/data", Unit: 2}}
 	vol := growing(t, 64<<20)
 	vm := qemutest.Boot(t, qemutest.Options{ISO: built.bootstrap, Console: 2, GuestInfo: keys(t, c), Disks: append(disks(t), vol)})

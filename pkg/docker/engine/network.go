@@ -269,36 +269,14 @@ func (e *Engine) removeNetwork(ctx context.Context, n spec.Network) error {
 // NetworkPrune removes the networks without containers. The filters are until,
 // label and label!. It returns the names; one that cannot be removed is logged.
 func (e *Engine) NetworkPrune(ctx context.Context, f Filters) ([]string, error) {
-	if err := f.check("until", "label", "label!"); err != nil {
-		return nil, err
-	}
-	until, err := f.until(e.clock.Now())
-	if err != nil {
-		return nil, err
-	}
-	if !e.lockPrune() {
-		return nil, conflict("a prune operation is already running")
-	}
-	defer e.unlockPrune()
-	all, err := e.NetworkList(Filters{"dangling": {"true"}})
-	if err != nil {
-		return nil, err
-	}
-	gone := []string{}
-	for _, n := range all {
-		if (!until.IsZero() && n.Created.After(until)) || !f.labels(n.Labels) || !f.notLabels(n.Labels) {
-			continue
+	return e.prune(ctx, f, func() ([]prunable, error) {
+		all, err := e.NetworkList(Filters{"dangling": {"true"}})
+		var list []prunable
+		for _, n := range all {
+			list = append(list, prunable{n.Name, n.Created, n.Labels, func() error { return e.removeNetwork(ctx, n.Network) }})
 		}
-		if ctx.Err() != nil {
-			return gone, nil // as Docker: what was done is reported
-		}
-		if err := e.removeNetwork(ctx, n.Network); err != nil {
-			e.log.WithField("network", n.Name).WithError(err).Warn("prune network")
-			continue
-		}
-		gone = append(gone, n.Name)
-	}
-	return gone, nil
+		return list, err
+	})
 }
 
 // networkEvent is an event of a network, about a container if not empty.

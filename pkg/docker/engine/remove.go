@@ -91,6 +91,30 @@ func (e *Engine) removeByID(ctx context.Context, id string, force, volumes bool)
 // Prune removes the containers that do not run. The filters are until, label
 // and label!. It returns the ids; a container that cannot be removed is logged.
 func (e *Engine) Prune(ctx context.Context, f Filters) ([]string, error) {
+	return e.prune(ctx, f, func() ([]prunable, error) {
+		var list []prunable
+		for _, v := range e.pl.Containers() {
+			c := v.Container
+			if isRunning(v) || v.Status.Phase == spec.PhaseStarting || v.Status.Phase == spec.PhaseCreating || e.stillRestarting(c.ID) {
+				continue
+			}
+			list = append(list, prunable{c.ID, c.Created, c.Labels, func() error { return e.removeByID(ctx, c.ID, false, false) }})
+		}
+		return list, nil
+	})
+}
+
+// prunable is something unused that prune removes when the filters let it.
+type prunable struct {
+	name    string // as the client is told
+	created time.Time
+	labels  map[string]string
+	remove  func() error
+}
+
+// prune is what the prunes of containers and of networks have in common. What
+// cannot be removed is logged.
+func (e *Engine) prune(ctx context.Context, f Filters, list func() ([]prunable, error)) ([]string, error) {
 	if err := f.check("until", "label", "label!"); err != nil {
 		return nil, err
 	}
@@ -102,23 +126,23 @@ func (e *Engine) Prune(ctx context.Context, f Filters) ([]string, error) {
 		return nil, conflict("a prune operation is already running")
 	}
 	defer e.unlockPrune()
-	var gone []string
-	for _, v := range e.pl.Containers() {
-		c := v.Container
-		if isRunning(v) || v.Status.Phase == spec.PhaseStarting || v.Status.Phase == spec.PhaseCreating || e.stillRestarting(c.ID) {
+	all, err := list()
+	if err != nil {
+		return nil, err
+	}
+	gone := []string{}
+	for _, x := range all {
+		if (!until.IsZero() && x.created.After(until)) || !f.labels(x.labels) || !f.notLabels(x.labels) {
 			continue
 		}
-		if (!until.IsZero() && c.Created.After(until)) || !f.labels(c.Labels) || !f.notLabels(c.Labels) {
+		if ctx.Err() != nil {
+			break // as Docker: what was done is reported
+		}
+		if err := x.remove(); err != nil {
+			e.log.WithField("name", x.name).WithError(err).Warn("prune")
 			continue
 		}
-		if err := ctx.Err(); err != nil {
-			return gone, nil // as Docker: what was done is reported
-		}
-		if err := e.removeByID(ctx, c.ID, false, false); err != nil {
-			e.log.WithField(spec.FieldContainer, c.ID).WithError(err).Warn("prune container")
-			continue
-		}
-		gone = append(gone, c.ID)
+		gone = append(gone, x.name)
 	}
 	return gone, nil
 }

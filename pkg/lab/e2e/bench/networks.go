@@ -64,7 +64,12 @@ func connectTime(ctx context.Context, s *setup, o options, out io.Writer) (err e
 	a := s.api()
 	defer a.close()
 	var create, connect, both series
-	for i := range 2*o.runs + 1 {
+	before, err := s.engineTicks(ctx)
+	if err != nil {
+		return err
+	}
+	rounds := 2*o.runs + 1
+	for i := range rounds {
 		start := time.Now()
 		if err := a.do(ctx, http.MethodPost, "/networks/create", map[string]string{"Name": "bench-net"}, nil); err != nil {
 			return err
@@ -84,8 +89,13 @@ func connectTime(ctx context.Context, s *setup, o options, out io.Writer) (err e
 			create, connect, both = append(create, ms(made)), append(connect, ms(all-made)), append(both, ms(all))
 		}
 	}
+	after, err := s.engineTicks(ctx)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "network create                           %s ms\n", create)
 	fmt.Fprintf(out, "network connect, running container       %s ms\n", connect)
 	fmt.Fprintf(out, "network create + connect                 %s ms   %s\n", both, verdict(both.median() <= float64(boundConnect.Milliseconds()), "at most %d ms", boundConnect.Milliseconds()))
+	fmt.Fprintf(out, "vic-engine for create, connect, disconnect, rm  %.0f ms of processor\n", float64(after-before)*1000/ticksPerSecond/float64(rounds))
 	return nil
 }
