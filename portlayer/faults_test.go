@@ -621,3 +621,32 @@ func TestDuplicateAddress(t *testing.T) {
 	}
 	s.nothingLeaks(p)
 }
+
+// A session that vSphere has forgotten is renewed, whatever is done next: a file
+// that is small is sent again, one that is large is asked for first.
+func TestFilesAfterLostSession(t *testing.T) {
+	s := newSite(t, lab.ModeESXi)
+	se := s.admin()
+	ds, err := se.Datastore(t.Context(), vsphere.DatastoreConfig{Name: "mydatastore"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 10, 1 << 20} {
+		s.lab.DropSessions()
+		text := strings.Repeat("x", size)
+		if err := ds.Put(t.Context(), ds.Path("file"), strings.NewReader(text), int64(size)); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if b, err := os.ReadFile(filepath.Join(s.store, "file")); err != nil || string(b) != text {
+			t.Errorf("%d bytes: %d are there, %v", size, len(b), err)
+		}
+	}
+	if se.Logins() != 4 {
+		t.Errorf("%d logins, want 4", se.Logins())
+	}
+	for _, size := range []int64{9, 11} {
+		if err := ds.Put(t.Context(), ds.Path("wrong"), strings.NewReader("0123456789"), size); err == nil {
+			t.Errorf("10 bytes are put as %d", size)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package vsphere
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,16 +12,56 @@ import (
 	"github.com/containerd/errdefs"
 )
 
+// smallFile is how much of an upload is kept in memory, to be sent again.
+const smallFile = 64 << 10
+
 // Put writes a file of exactly size bytes from r, replacing one that is there.
 // It is not atomic.
 func (d *Datastore) Put(ctx context.Context, p string, r io.Reader, size int64) error {
-	// A body cannot be sent twice, so that a lost session is found before.
+	if size <= smallFile {
+		return d.putSmall(ctx, p, r, size)
+	}
+	// Such a body cannot be sent twice, so that a lost session is found before.
 	if err := d.s.touch(ctx); err != nil {
 		return fmt.Errorf("upload %s: %w", p, err)
 	}
-	req, err := d.request(ctx, http.MethodPut, p)
+	res, err := d.put(ctx, p, r, size)
 	if err != nil {
 		return err
+	}
+	defer res.Body.Close()
+	return statusError("upload", p, res)
+}
+
+// putSmall saves the question whether the session is lost, a round trip.
+func (d *Datastore) putSmall(ctx context.Context, p string, r io.Reader, size int64) error {
+	b, err := io.ReadAll(io.LimitReader(r, size+1))
+	if err == nil && int64(len(b)) != size {
+		err = fmt.Errorf("it is not of %d bytes: %w", size, io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return fmt.Errorf("upload %s: %w", p, err)
+	}
+	for again := true; ; again = false {
+		seen := d.s.Logins()
+		res, err := d.put(ctx, p, bytes.NewReader(b), size)
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusUnauthorized || !again {
+			return statusError("upload", p, res)
+		}
+		if err := d.s.again(ctx, seen); err != nil {
+			return fmt.Errorf("upload %s: %w", p, err)
+		}
+	}
+}
+
+func (d *Datastore) put(ctx context.Context, p string, r io.Reader, size int64) (*http.Response, error) {
+	req, err := d.request(ctx, http.MethodPut, p)
+	if err != nil {
+		return nil, err
 	}
 	req.Body, req.ContentLength = io.NopCloser(r), size
 	if size == 0 {
@@ -29,10 +70,9 @@ func (d *Datastore) Put(ctx context.Context, p string, r io.Reader, size int64) 
 	req.Header.Set("Content-Type", "application/octet-stream")
 	res, err := d.s.vim.Client.Client.Do(req)
 	if err != nil {
-		return ctxErr(ctx, Classify(fmt.Errorf("upload %s: %w", p, err)))
+		return nil, ctxErr(ctx, Classify(fmt.Errorf("upload %s: %w", p, err)))
 	}
-	defer res.Body.Close()
-	return statusError("upload", p, res)
+	return res, nil
 }
 
 // Get reads a file from offset on. size is that of the whole file.

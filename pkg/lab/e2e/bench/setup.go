@@ -32,6 +32,8 @@ type setup struct {
 	key      string // file of the SSH key for the appliance
 	registry string // host:port
 	room     *room
+	lab      *exec.Cmd
+	ended    chan error // of one: the lab's end
 
 	imageDisk machine.Disk // of benchImage, when needImage was called
 }
@@ -52,10 +54,7 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 	if _, err := output(ctx, nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", s.key); err != nil {
 		return nil, err
 	}
-	if _, err := s.vic(ctx, "vic-lab", "up", "--state", s.state(), "--listen", freePort(), "--registry-listen", s.registry); err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(filepath.Join(s.state(), "lab.env"))
+	b, err := s.startLab(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +86,41 @@ func newSetup(ctx context.Context, o options) (_ *setup, err error) {
 	return s, err
 }
 
+// startLab starts the lab and gives its variables. It runs in the foreground:
+// Linux shares the processors among sessions first (autogroups), and the lab's
+// VMs and bare ones must have the same share.
+func (s *setup) startLab(ctx context.Context) ([]byte, error) {
+	s.lab = exec.Command(filepath.Join(s.bin, "vic-lab"), "up", "--foreground", "--state", s.state(), "--listen", freePort(), "--registry-listen", s.registry)
+	log, err := os.Create(filepath.Join(s.dir, "lab.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	s.lab.Stdout, s.lab.Stderr, s.lab.Dir = log, log, s.dir
+	s.ended = make(chan error, 1)
+	if err := s.lab.Start(); err != nil {
+		return nil, err
+	}
+	go func() { s.ended <- s.lab.Wait() }()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		b, err := os.ReadFile(filepath.Join(s.state(), "lab.env"))
+		if err == nil && len(b) > 0 {
+			return b, nil
+		}
+		select {
+		case <-tick.C:
+		case err := <-s.ended:
+			s.ended <- err
+			text, _ := os.ReadFile(log.Name())
+			return nil, fmt.Errorf("vic-lab up ended: %w\n%s", err, text)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 func (s *setup) state() string { return filepath.Join(s.dir, "lab") }
 func (s *setup) iso() string   { return filepath.Join(s.bin, "bootstrap.iso") }
 
@@ -96,7 +130,15 @@ func (s *setup) close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	_, err := s.vic(ctx, "vic-lab", "down", "--state", s.state())
+	var err error
+	if s.ended != nil {
+		_, err = s.vic(ctx, "vic-lab", "down", "--state", s.state())
+		select {
+		case <-s.ended:
+		case <-ctx.Done():
+			err = errors.Join(err, ctx.Err(), s.lab.Process.Kill())
+		}
+	}
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
