@@ -59,8 +59,8 @@ lint: deps ## gofmt, vet, staticcheck
 fuzz: deps ## every fuzz target for FUZZTIME (default 20s) each
 	.ci/fuzz $(or $(FUZZTIME),20s)
 
-bench: build isos ## the figures of the README, as ratios
-	go run ./pkg/lab/e2e/bench
+bench: build isos ## speed, as ratios to bare VMs; ARGS="-only bridge" for a part
+	go run ./pkg/lab/e2e/bench $(ARGS)
 
 clean: ## remove what was built
 	rm -rf bin .cache

@@ -11,8 +11,9 @@
 // Container networks (external.go) are port groups that the appliance is not on:
 // here they have addresses and cards, and neither routes, ports nor names.
 //
-// Everything but Store and Setup is a pure function of State, a value, and of
-// the containers: rules, forwards, peers, names. Networks are kept as files of
+// Everything but Store, Setup and ListenARP is a pure function of State, a value,
+// and of the containers: rules, forwards, flows that they end, peers, names,
+// addresses that somebody else claims. Networks are kept as files of
 // the image datastore; addresses, MAC addresses and ports nowhere but in the
 // containers' own configuration, from which they are taken again at a restart. It
 // makes no NIC and no port group, and runs no program.

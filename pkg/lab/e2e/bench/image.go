@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// image is what containers and bare VMs both run: busybox, flow, and from
+// benchImage is what containers and bare VMs both run: busybox, flow, and from
 // Debian's packages fio and, for the bare router, nft.
 const benchImage = "bench"
 
