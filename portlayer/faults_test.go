@@ -398,9 +398,6 @@ func cutOffs() []cutOff {
 		{"start", all(absent, volume, create), start, 1},
 		{"connect", all(absent, volume, create, start), connect, 1},
 		{"disconnect", all(absent, volume, create, start, connect), disconnect, 1},
-		{"stop", all(absent, volume, create, start), func(ctx context.Context, p *PortLayer, c spec.Container) error {
-			return p.Stop(ctx, c.ID, "", time.Minute)
-		}, 0},
 		{"remove", all(volume, create, start), func(ctx context.Context, p *PortLayer, c spec.Container) error { return p.Remove(ctx, c.ID, true) }, 2},
 		{"volume remove", all(absent, volume), func(ctx context.Context, p *PortLayer, _ spec.Container) error {
 			return p.Volumes().RemoveVolume(ctx, "data")

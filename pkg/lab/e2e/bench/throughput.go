@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vic-engine/vic/pkg/lab/machine"
+	"github.com/vic-engine/vic/pkg/lab/store"
 )
 
 // boundThroughput is the least that a container may have of what a bare VM with
@@ -249,7 +250,9 @@ func volumeFlow(ctx context.Context, s *setup, o options, out io.Writer) (err er
 	if _, err := output(ctx, nil, "cp", "-r", "--sparse=always", theirs, mine); err != nil {
 		return err
 	}
-	b, err := s.room.start(ctx, machine.Machine{Name: "disk", Disks: []machine.Disk{s.imageDisk, {Path: filepath.Join(mine, "bench-volume.vmdk"), Unit: 1}}})
+	disk := filepath.Join(mine, "bench-volume.vmdk")
+	// With its extent, as the lab opens it: QEMU's code for VMDKs is half as fast.
+	b, err := s.room.start(ctx, machine.Machine{Name: "disk", Disks: []machine.Disk{s.imageDisk, {Path: disk, Unit: 1, Extent: store.PlainExtent(disk)}}})
 	if err != nil {
 		return err
 	}
