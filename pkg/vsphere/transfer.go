@@ -16,7 +16,7 @@ import (
 const smallFile = 64 << 10
 
 // Put writes a file of exactly size bytes from r, replacing one that is there.
-// It is not atomic.
+// It is not atomic. r may be nil for an empty file.
 func (d *Datastore) Put(ctx context.Context, p string, r io.Reader, size int64) error {
 	if size <= smallFile {
 		return d.putSmall(ctx, p, r, size)
@@ -35,12 +35,16 @@ func (d *Datastore) Put(ctx context.Context, p string, r io.Reader, size int64) 
 
 // putSmall saves the question whether the session is lost, a round trip.
 func (d *Datastore) putSmall(ctx context.Context, p string, r io.Reader, size int64) error {
-	b, err := io.ReadAll(io.LimitReader(r, size+1))
-	if err == nil && int64(len(b)) != size {
-		err = fmt.Errorf("it is not of %d bytes: %w", size, io.ErrUnexpectedEOF)
-	}
-	if err != nil {
-		return fmt.Errorf("upload %s: %w", p, err)
+	var b []byte
+	if size > 0 {
+		var err error
+		b, err = io.ReadAll(io.LimitReader(r, size+1))
+		if err == nil && int64(len(b)) != size {
+			err = fmt.Errorf("it is not of %d bytes: %w", size, io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return fmt.Errorf("upload %s: %w", p, err)
+		}
 	}
 	for again := true; ; again = false {
 		seen := d.s.Logins()
