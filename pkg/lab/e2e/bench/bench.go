@@ -202,9 +202,6 @@ func psTime(ctx context.Context, s *setup, o options, out io.Writer) error {
 	return err
 }
 
-// ticksPerSecond is USER_HZ of Linux on x86.
-const ticksPerSecond = 100
-
 // idleEngine is the CPU time that vic-engine takes while containers run and
 // nobody asks anything, by the appliance's own accounts.
 func idleEngine(ctx context.Context, s *setup, o options, out io.Writer) error {
@@ -230,6 +227,7 @@ func idleEngine(ctx context.Context, s *setup, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	const ticksPerSecond = 100 // USER_HZ of Linux on x86
 	percent := float64(after-before) / ticksPerSecond / time.Since(start).Seconds() * 100
 	fmt.Fprintf(out, "vic-engine idle, %d running containers   %.2f %% of a core over %s   %s\n", o.running, percent, o.idle, verdict(percent < boundIdle, "under %.0f %%", boundIdle))
 	ids, err := s.docker(ctx, "ps", "-q", "--filter", "label=bench=idle")
