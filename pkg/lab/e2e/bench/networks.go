@@ -45,8 +45,11 @@ func (a api) do(ctx context.Context, method, path string, body, answer any) erro
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s, %w", method, path, res.Status, text, err)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if res.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: the VCH answers %s: %s", method, path, res.Status, text)
 	}
 	if answer == nil {
 		return nil

@@ -322,7 +322,7 @@ func fioRate(text string) (float64, error) {
 	}
 	_, body, ok := strings.Cut(text, "{")
 	if err := json.NewDecoder(strings.NewReader("{" + body)).Decode(&r); !ok || err != nil || len(r.Jobs) != 1 {
-		return 0, fmt.Errorf("fio says %q: %w", text, err)
+		return 0, fmt.Errorf("fio says %q, which is no result of one job", text)
 	}
 	n := r.Jobs[0].Read.BW + r.Jobs[0].Write.BW
 	if n <= 0 {
