@@ -36,6 +36,9 @@ func ParseARP(frame []byte) (Claim, bool) {
 // container, its owner, or of the VCH, when owner is empty.
 func (s State) Usurped(c Claim, gatewayMAC string) (owner string, wrong bool) {
 	for _, sc := range s.Scopes {
+		if sc.external() {
+			continue // another wire
+		}
 		if c.Addr == sc.Gateway {
 			return "", !strings.EqualFold(c.MAC, gatewayMAC)
 		}
