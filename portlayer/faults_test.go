@@ -72,15 +72,11 @@ func cutOffs() []cutOff {
 	connect := func(ctx context.Context, p *PortLayer, c spec.Container) error {
 		return p.Connect(ctx, c.ID, spec.Endpoint{Network: "bridge"})
 	}
-	disconnect := func(ctx context.Context, p *PortLayer, c spec.Container) error {
-		return p.Disconnect(ctx, c.ID, "bridge")
-	}
 	return []cutOff{
 		{"volume create", all(absent, noVolume), volume, 3},
 		{"create", all(absent, volume), create, 4},
 		{"start", all(absent, volume, create), start, 1},
 		{"connect", all(absent, volume, create, start), connect, 1},
-		{"disconnect", all(absent, volume, create, start, connect), disconnect, 1},
 		{"remove", all(volume, create, start), func(ctx context.Context, p *PortLayer, c spec.Container) error { return p.Remove(ctx, c.ID, true) }, 2},
 		{"volume remove", all(absent, volume), func(ctx context.Context, p *PortLayer, _ spec.Container) error {
 			return p.Volumes().RemoveVolume(ctx, "data")
