@@ -63,7 +63,7 @@ type router struct {
 	dns     func() []string
 	report  func([]string) error // of published ports; may be nil
 	arp     func(ctx context.Context, mac string, heard func(network.Claim)) error
-	vch     []policy.Policy      // that are valid on all networks
+	vch     []policy.Policy // that are valid on all networks
 	police  func([]spec.PolicyRule) error
 	members memberCache
 	log     *logrus.Entry
