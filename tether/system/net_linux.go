@@ -1,6 +1,7 @@
 package system
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -190,7 +191,7 @@ func (l *Link) Announce(cidr string) error {
 		return fmt.Errorf("%s: announce %s: %w", l.Name, cidr, err)
 	}
 	defer unix.Close(fd)
-	to := &unix.SockaddrLinklayer{Protocol: bits.ReverseBytes16(unix.ETH_P_ARP), Ifindex: l.l.Attrs().Index, Halen: 6}
+	to := &unix.SockaddrLinklayer{Protocol: bits.ReverseBytes16(binary.BigEndian.Uint16(frame[12:])), Ifindex: l.l.Attrs().Index, Halen: 6}
 	copy(to.Addr[:], frame[:6])
 	if err := unix.Sendto(fd, frame, 0, to); err != nil {
 		return fmt.Errorf("%s: announce %s: %w", l.Name, cidr, err)
