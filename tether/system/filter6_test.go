@@ -72,7 +72,9 @@ func TestFilter6(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packet := func(from, src string, next byte, payload ...[]byte) []byte { return packet6(t, from, src, next, payload...) }
+	packet := func(from, src string, next byte, payload ...[]byte) []byte {
+		return packet6(t, from, src, next, payload...)
+	}
 	question := func(from, src string, options ...[]byte) []byte {
 		return packet(from, src, protoICMP6, []byte{neighbourQuestion, 0, 0, 0, 0, 0, 0, 0}, ip6(own), slices.Concat(options...))
 	}
