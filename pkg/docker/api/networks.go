@@ -149,9 +149,15 @@ func (s *server) postNetworkCreate(ctx context.Context, w http.ResponseWriter, r
 // does not have.
 func networkOf(q *network.CreateRequest) (spec.Network, error) {
 	n := spec.Network{Name: q.Name, Driver: q.Driver, Internal: q.Internal, Attachable: q.Attachable, Labels: q.Labels, Options: q.Options}
-	n.IPv6 = q.EnableIPv6 != nil && *q.EnableIPv6
+	four, err := enabled(q.EnableIPv4, q.Options, "com.docker.network.enable_ipv4", true)
+	if err != nil {
+		return n, err
+	}
+	if n.IPv6, err = enabled(q.EnableIPv6, q.Options, "com.docker.network.enable_ipv6", false); err != nil {
+		return n, err
+	}
 	switch {
-	case q.EnableIPv4 != nil && !*q.EnableIPv4:
+	case !four:
 		return n, missing("networks without IPv4 (--ipv4=false)")
 	case q.Scope == "swarm":
 		return n, missing("Swarm networks (--scope swarm): a VCH is no Swarm")
@@ -188,6 +194,23 @@ func networkOf(q *network.CreateRequest) (spec.Network, error) {
 		}
 	}
 	return n, nil
+}
+
+// enabled is what a request asks for with a field or, without that, with a driver
+// option.
+func enabled(field *bool, options map[string]string, option string, usual bool) (bool, error) {
+	v, ok := options[option]
+	switch {
+	case field != nil:
+		return *field, nil
+	case !ok:
+		return usual, nil
+	}
+	on, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, badRequest("driver-opt %q is not a valid bool", option)
+	}
+	return on, nil
 }
 
 func (s *server) postNetworkConnect(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {

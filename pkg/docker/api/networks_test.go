@@ -117,7 +117,7 @@ func TestNetwork6(t *testing.T) {
 		t.Errorf("ports (-want +got):\n%s", d)
 	}
 	// Without a subnet one is chosen, and no address of it can be asked for.
-	h.network("any", network.CreateOptions{EnableIPv6: &on})
+	h.network("any", network.CreateOptions{Options: map[string]string{"com.docker.network.enable_ipv6": "true"}})
 	if n, err = h.c.NetworkInspect(h.ctx, "any", network.InspectOptions{}); err != nil || !n.EnableIPv6 || len(n.IPAM.Config) != 2 || !strings.HasPrefix(n.IPAM.Config[1].Subnet, "fd00:") {
 		t.Errorf("%+v, %v", n, err)
 	}
@@ -157,6 +157,8 @@ func TestNetworkStatuses(t *testing.T) {
 		{"POST /networks/create", `{"Name":"x","Driver":"overlay"}`, 501, `network driver \"overlay\"`},
 		{"POST /networks/create", `{"Name":"x","Driver":"macvlan"}`, 501, `network driver \"macvlan\"`},
 		{"POST /networks/create", `{"Name":"x","EnableIPv4":false}`, 501, "--ipv4=false"},
+		{"POST /networks/create", `{"Name":"x","Options":{"com.docker.network.enable_ipv4":"0"}}`, 501, "--ipv4=false"},
+		{"POST /networks/create", `{"Name":"x","Options":{"com.docker.network.enable_ipv6":"maybe"}}`, 400, `driver-opt \"com.docker.network.enable_ipv6\" is not a valid bool`},
 		{"POST /networks/create", `{"Name":"x","Scope":"swarm"}`, 501, "--scope swarm"},
 		{"POST /networks/create", `{"Name":"x","Ingress":true}`, 501, "--ingress"},
 		{"POST /networks/create", `{"Name":"x","ConfigOnly":true}`, 501, "--config-only"},
