@@ -154,9 +154,9 @@ type Lease struct {
 }
 
 // Allocate gives an address of a network to an owner, and one of IPv6 if the
-// network has that. Unknown network:
-// ErrNotFound; a wanted address that is taken: ErrConflict, that is not of the
-// network: ErrInvalidArgument; none left: ErrResourceExhausted.
+// network has that. Unknown network: ErrNotFound; a wanted address that is taken:
+// ErrConflict, that is not of the network: ErrInvalidArgument; none left:
+// ErrResourceExhausted.
 func Allocate(s State, r Request) (State, Lease, error) {
 	sc, err := s.find(r.Network)
 	if err != nil {

@@ -20,8 +20,8 @@ func interfaceByMAC(all []net.Interface, mac string) (net.Interface, error) {
 	return net.Interface{}, fmt.Errorf("no network interface with MAC address %q: %w", mac, errdefs.ErrNotFound)
 }
 
-// LocalAddresses are the addresses of this machine but those of the NIC on the
-// bridge, and but those that mean another machine elsewhere, in order.
+// LocalAddresses are the addresses of this machine, in order, but those of the NIC
+// on the bridge and IPv6's link-local ones, which other networks have as well.
 func LocalAddresses(bridgeMAC string) ([]netip.Addr, error) {
 	all, err := net.Interfaces()
 	if err != nil {
