@@ -45,8 +45,8 @@ func answers(from, src, said, to, dst, target string) []byte {
 	return icmp6(from, src, to, dst, []byte{136, 0, 0, 0, 0x60, 0, 0, 0}, ip6(target), []byte{2, 1}, []byte(hw(said)))
 }
 
-// router is what a router says of itself and of a network (RFC 4861, 4.2).
-func router(from, src, to, dst, prefix string) []byte {
+// advertises is what a router says of itself and of a network (RFC 4861, 4.2).
+func advertises(from, src, to, dst, prefix string) []byte {
 	return icmp6(from, src, to, dst, []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0},
 		[]byte{3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0}, ip6(prefix), []byte{1, 1}, []byte(hw(from)))
 }
@@ -140,8 +140,8 @@ func notAccepted6(t *testing.T, w *wire, a neighbour) {
 		{"a peer's answer that names another card", answers(macB, peer, macX, macA, me, peer)},
 		{"a peer's answer for the gateway", answers(macB, peer, macB, macA, me, one6+"1")},
 		{"a stranger's answer for the gateway", answers(macX, one6+"1", macX, macA, me, one6+"1")},
-		{"a router", router(macB, linkB, macA, me, "fd00:99::")},
-		{"a router to all", router(macX, link, "33:33:00:00:00:01", "ff02::1", "fd00:99::")},
+		{"a router", advertises(macB, linkB, macA, me, "fd00:99::")},
+		{"a router to all", advertises(macX, link, "33:33:00:00:00:01", "ff02::1", "fd00:99::")},
 		{"a peer's address from another card, echo", ping6(macX, peer, macA, me, "forged 6")},
 		{"a peer with another's address", ping6(macB, outside6, macA, me, "forged 6")},
 		{"another network's echo", ping6(macC, two6+"2", macA, me, "forged 6")},
@@ -186,7 +186,7 @@ func notSent6(t *testing.T, w *wire, c neighbour) {
 		answers(macC, mine, macC, macA, one6+"2", one6+"1"),
 		answers(macC, one6+"1", macC, macA, one6+"2", one6+"1"),
 		answers(macC, mine, macG, macA, one6+"2", mine),
-		router(macC, link, "33:33:00:00:00:01", "ff02::1", "fd00:99::"),
+		advertises(macC, link, "33:33:00:00:00:01", "ff02::1", "fd00:99::"),
 		behind,
 	}
 	own := ping6(macC, mine, macG, outside6, "its own 6")
