@@ -46,13 +46,6 @@ func lifecycle(t *testing.T, mode string) {
 	params := testscript.Params{
 		RequireExplicitExec: true,
 		Setup:               func(env *testscript.Env) error { return f.setup(env, key) },
-		// [esxi] and [vcenter]: a script that one mode is enough for.
-		Condition: func(c string) (bool, error) {
-			if c != "esxi" && c != "vcenter" {
-				return false, fmt.Errorf("no such condition: %q", c)
-			}
-			return c == f.mode, nil
-		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "eventually": eventually, "fetch": fetch, "random": random, "strip": strip, "nfs": f.nfsServer,
 		},
