@@ -188,7 +188,7 @@ func Appliance() Manifest {
 		From: "libc6:lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"})
 
 	modules := bootModules()
-	for _, n := range []string{"nf_tables", "nf_conntrack", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct", "nft_reject_inet", "nft_reject_ipv4", "nf_conntrack_netlink", "overlay"} {
+	for _, n := range []string{"nf_tables", "nf_conntrack", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct", "nft_reject_inet", "nft_reject_ipv4", "nft_reject_ipv6", "nf_conntrack_netlink", "overlay"} {
 		modules = append(modules, Module{Name: n, Late: true})
 	}
 	return Manifest{

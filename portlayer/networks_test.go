@@ -93,6 +93,9 @@ func (s *site) told(id string) string {
 	var w []string
 	for _, e := range u.Endpoints {
 		w = append(w, e.Network+"="+e.IP)
+		if e.IP6 != "" {
+			w = append(w, e.IP6)
+		}
 	}
 	for _, p := range u.Peers {
 		w = append(w, "peer "+strings.Join(p.Addresses, ","))
@@ -131,11 +134,11 @@ func (s *site) consistent(p *PortLayer) {
 	have, want := []string{}, []string{}
 	for _, v := range p.Containers() {
 		for _, e := range v.Container.Endpoints {
-			if e.IP == "" {
-				continue // DHCP's
+			for _, ip := range []string{e.IP, e.IP6} {
+				if a, _, ok := strings.Cut(ip, "/"); ok {
+					want = append(want, e.Network+" "+a+" "+v.Container.ID)
+				}
 			}
-			a, _, _ := strings.Cut(e.IP, "/")
-			want = append(want, e.Network+" "+a+" "+v.Container.ID)
 		}
 	}
 	files, gateways := []string{}, []string{}

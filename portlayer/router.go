@@ -396,6 +396,10 @@ func dnsViews(zones []network.Zone) []names.View {
 			})
 		}
 		out = append(out, v)
+		if z.Gateway6.IsValid() {
+			v.Listen, v.Subnet = z.Gateway6, z.Subnet6
+			out = append(out, v)
+		}
 	}
 	return out
 }

@@ -223,6 +223,9 @@ func TestNetworks(t *testing.T) {
 	t.Run("forged frames do not leave", func(t *testing.T) { notSent(t, w, c) })
 	t.Run("live update", func(t *testing.T) { liveUpdate(t, w, a, c, forA, forC) })
 	t.Run("policies", func(t *testing.T) { policies(t, a, b, forA, forB) })
+	t.Run("IPv6", func(t *testing.T) { six(t, w, a, b, c, base, forA) })
+	b.update(forB)
+	c.update(forC)
 	t.Run("refused update", func(t *testing.T) {
 		bad := forA
 		bad.Peers = []spec.Peer{{MAC: "nonsense", Addresses: []string{one + "9"}}}
@@ -336,7 +339,7 @@ func notSent(t *testing.T, w *wire, c neighbour) {
 			owns++
 		}
 	}
-	t.Logf("its own frame left %d times of 10", owns)
+	t.Logf("its own frame left %d times of 12", owns)
 }
 
 // liveUpdate puts A on C's network and takes it off.

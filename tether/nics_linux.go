@@ -68,8 +68,9 @@ type nic struct {
 	// filter is used by who has the nics' turn: the boot, then one update at a time.
 	// That of a card on a container network is guard's.
 	filter system.LinkFilter
-	stop   context.CancelFunc // of its lease; nil without one
-	stale  bool               // there may be another default route than the one wanted
+	stop   context.CancelFunc       // of its lease; nil without one
+	stale  bool                     // there may be another default route than the one wanted
+	six    struct{ known, on bool } // whether it has IPv6, once that was set
 }
 
 // up finds the cards and starts them.
@@ -89,6 +90,11 @@ func (n *nics) start(ctx context.Context, goes func(func())) error {
 	}
 	for _, c := range n.list {
 		cfg := c.cfg
+		if len(cfg.Places) > 0 {
+			if err := c.ipv6(cfg.Places); err != nil {
+				return fmt.Errorf("network %s: %w", cfg.name(), err)
+			}
+		}
 		if err := c.link.Up(); err != nil {
 			return fmt.Errorf("network %s: %w", cfg.name(), err)
 		}
@@ -245,6 +251,9 @@ func (n *nics) leases() []system.Lease {
 	for _, c := range n.list {
 		for _, p := range c.cfg.Places {
 			out = append(out, system.Lease{Address: p.IP, Gateway: p.Gateway})
+			if p.IP6 != "" {
+				out = append(out, system.Lease{Address: p.IP6, Gateway: p.Gateway6})
+			}
 		}
 		if c.have.Address != "" {
 			out = append(out, c.have)

@@ -11,8 +11,8 @@ import (
 	"github.com/vic-engine/vic/tether/system"
 )
 
-// place is what a card has on one of its networks.
-type place struct{ Network, IP, Gateway string }
+// place is what a card has on one of its networks; IP6 and Gateway6 may be empty.
+type place struct{ Network, IP, Gateway, IP6, Gateway6 string }
 
 // name is for messages.
 func (c nicConfig) name() string {
@@ -36,10 +36,30 @@ func (c nicConfig) gateway() string {
 	return ""
 }
 
+// gateway6 likewise; it may be another network's.
+func (c nicConfig) gateway6() string {
+	for _, p := range c.Places {
+		if p.Gateway6 != "" {
+			return p.Gateway6
+		}
+	}
+	return ""
+}
+
 func (c nicConfig) addresses() []string {
 	var out []string
 	for _, p := range c.Places {
 		out = append(out, p.IP)
+	}
+	return out
+}
+
+func (c nicConfig) addresses6() []string {
+	var out []string
+	for _, p := range c.Places {
+		if p.IP6 != "" {
+			out = append(out, p.IP6)
+		}
 	}
 	return out
 }
@@ -74,7 +94,7 @@ func endpointConfigs(endpoints []spec.Endpoint) ([]nicConfig, error) {
 			c.Names, c.DHCP, c.Gateway = []string{e.Network}, true, e.Gateway
 			continue
 		}
-		c.Places = append(c.Places, place{e.Network, e.IP, e.Gateway})
+		c.Places = append(c.Places, place{Network: e.Network, IP: e.IP, Gateway: e.Gateway, IP6: e.IP6, Gateway6: e.Gateway6})
 	}
 	return list, nil
 }
@@ -88,7 +108,7 @@ func checkTrust(e spec.Endpoint) error {
 	return err
 }
 
-// place gives a card its addresses and its default route, and returns the
+// place gives a card its addresses and its default routes, and returns the
 // addresses that are new.
 func (n *nics) place(c *nic, places []place) ([]string, error) {
 	cfg := c.cfg
@@ -97,6 +117,11 @@ func (n *nics) place(c *nic, places []place) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
 	}
+	added6, err := c.place6(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w", cfg.name(), err)
+	}
+	added = append(added, added6...)
 	if len(places) > 1 {
 		// Who is asked on one network shall not learn the address on another.
 		key := "net.ipv4.conf." + strings.ReplaceAll(c.link.Name, ".", "/") + ".arp_announce"
@@ -121,6 +146,43 @@ func (n *nics) place(c *nic, places []place) ([]string, error) {
 	c.cfg.Places = places
 	n.mu.Unlock()
 	return added, nil
+}
+
+// ipv6 is on, on a card that has addresses of it, and else off: then the card has
+// none at all, not even link-local. It is called before the card is up, where it
+// would begin to speak at once. On a container network it is left to the kernel and
+// to the trust level.
+func (c *nic) ipv6(places []place) error {
+	if c.cfg.Trust != "" {
+		return nil
+	}
+	on := len(nicConfig{Places: places}.addresses6()) > 0
+	if c.six.known && c.six.on == on {
+		return nil
+	}
+	if err := c.link.IPv6(on); err != nil {
+		return err
+	}
+	c.six.known, c.six.on = true, on
+	return nil
+}
+
+// place6 is the part of IPv6.
+func (c *nic) place6(cfg nicConfig) ([]string, error) {
+	addresses, gateway := cfg.addresses6(), cfg.gateway6()
+	if len(addresses) == 0 {
+		return nil, nil // with it off the kernel has removed them, and the routes
+	}
+	added, err := c.link.SetAddresses6(addresses)
+	if err != nil {
+		return nil, err
+	}
+	if gateway != "" {
+		if err := c.link.SetDefaultRoute(gateway, cfg.Metric); err != nil {
+			return nil, err
+		}
+	}
+	return added, c.link.KeepDefaultRoute6(gateway)
 }
 
 // byMAC finds a card that is up.

@@ -78,24 +78,28 @@ func TestEndpointConfigs(t *testing.T) {
 		gateway string // of the first
 	}{
 		"two cards": {[]spec.Endpoint{{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}, {Network: "ext", MAC: "b"}},
-			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"bridge", "172.16.0.2/16", "172.16.0.1"}}},
+			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{Network: "bridge", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}}},
 				{Names: []string{"ext"}, MAC: "b", Link: "eth1", DHCP: true, Metric: 100}}, "172.16.0.1"},
 		"two networks of one card": {[]spec.Endpoint{{Network: "one", MAC: "A", IP: "172.17.0.2/16", Gateway: "172.17.0.1"},
 			{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}},
-			[]nicConfig{{MAC: "A", Link: "eth0", Places: []place{{"one", "172.17.0.2/16", "172.17.0.1"}, {"bridge", "172.16.0.2/16", "172.16.0.1"}}}}, "172.17.0.1"},
+			[]nicConfig{{MAC: "A", Link: "eth0", Places: []place{{Network: "one", IP: "172.17.0.2/16", Gateway: "172.17.0.1"}, {Network: "bridge", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}}}}, "172.17.0.1"},
 		"internal first": {[]spec.Endpoint{{Network: "inner", MAC: "a", IP: "172.17.0.2/16"}, {Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}},
-			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"inner", "172.17.0.2/16", ""}, {"bridge", "172.16.0.2/16", "172.16.0.1"}}}}, "172.16.0.1"},
+			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{Network: "inner", IP: "172.17.0.2/16"}, {Network: "bridge", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}}}}, "172.16.0.1"},
 		"internal": {[]spec.Endpoint{{Network: "inner", MAC: "a", IP: "172.17.0.2/16"}},
-			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{"inner", "172.17.0.2/16", ""}}}}, ""},
+			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{Network: "inner", IP: "172.17.0.2/16"}}}}, ""},
 		"container networks": {[]spec.Endpoint{
 			{Network: "dhcp", MAC: "b", Trust: spec.TrustPublished, Ports: []string{"80/tcp"}},
 			{Network: "static", MAC: "c", IP: "10.9.0.5/16", Gateway: "10.9.0.1", Trust: spec.TrustPeers, Peers: []string{"10.9.1.0/24"}},
 			{Network: "bridge", MAC: "a", IP: "172.16.0.2/16", Gateway: "172.16.0.1", Ports: []string{"8000:80/tcp"}}},
 			[]nicConfig{
 				{Names: []string{"dhcp"}, MAC: "b", Link: "eth0", DHCP: true, Trust: spec.TrustPublished, Ports: []string{"80/tcp"}},
-				{MAC: "c", Link: "eth1", Metric: 100, Places: []place{{"static", "10.9.0.5/16", "10.9.0.1"}}, Trust: spec.TrustPeers, Peers: []string{"10.9.1.0/24"}},
-				{MAC: "a", Link: "eth2", Metric: 200, Places: []place{{"bridge", "172.16.0.2/16", "172.16.0.1"}}},
+				{MAC: "c", Link: "eth1", Metric: 100, Places: []place{{Network: "static", IP: "10.9.0.5/16", Gateway: "10.9.0.1"}}, Trust: spec.TrustPeers, Peers: []string{"10.9.1.0/24"}},
+				{MAC: "a", Link: "eth2", Metric: 200, Places: []place{{Network: "bridge", IP: "172.16.0.2/16", Gateway: "172.16.0.1"}}},
 			}, ""},
+		"IPv6 of the second": {[]spec.Endpoint{{Network: "one", MAC: "a", IP: "172.17.0.2/16"},
+			{Network: "six", MAC: "a", IP: "172.18.0.2/16", IP6: "fd00::2/64", Gateway: "172.18.0.1", Gateway6: "fd00::1"}},
+			[]nicConfig{{MAC: "a", Link: "eth0", Places: []place{{Network: "one", IP: "172.17.0.2/16"},
+				{Network: "six", IP: "172.18.0.2/16", Gateway: "172.18.0.1", IP6: "fd00::2/64", Gateway6: "fd00::1"}}}}, "172.18.0.1"},
 		"none": {nil, nil, ""},
 	} {
 		got, err := endpointConfigs(c.in)

@@ -160,6 +160,9 @@ func (c *Container) cards(ctx context.Context, configs []nicConfig) (wanted map[
 func (c *Container) placeAll(wanted map[*nic][]place) (map[*nic][]string, error) {
 	added := map[*nic][]string{}
 	for n, places := range wanted {
+		if err := n.ipv6(places); err != nil {
+			return nil, err
+		}
 		if err := n.link.Up(); err != nil {
 			return nil, err
 		}
@@ -187,7 +190,7 @@ func (c *Container) filter(configs []nicConfig, u spec.NetworkUpdate) error {
 		if n == nil && cfg.MAC == "" { // named by its place alone, at the boot
 			return fmt.Errorf("network filter: network %s has no address of its card: %w", cfg.name(), errdefs.ErrInvalidArgument)
 		}
-		own[n] = cfg.addresses()
+		own[n] = append(cfg.addresses(), cfg.addresses6()...)
 	}
 	for _, n := range c.nics.list {
 		if n.cfg.DHCP || n.cfg.Trust != "" {

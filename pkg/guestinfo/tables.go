@@ -95,6 +95,7 @@ func endpointFields() []field[spec.Endpoint] {
 		{name: "ip6", at: func(n *n) any { return &n.IP6 }, option: "--ip6", doc: "IPv6 address in CIDR form"},
 		{name: "gateway6", at: func(n *n) any { return &n.Gateway6 }, doc: "IPv6 default route"},
 		{name: "static", at: func(n *n) any { return &n.Static }, doc: "the address was asked for"},
+		{name: "static6", at: func(n *n) any { return &n.Static6 }, doc: "the IPv6 address was asked for"},
 		{name: "links", at: func(n *n) any { return &n.Links }, option: "--link", doc: "other names of other containers, container:alias"},
 		{name: "aliases", at: func(n *n) any { return &n.Aliases }, option: "--network-alias", doc: "names of the container on this network"},
 		{name: "ports", at: func(n *n) any { return &n.Ports }, option: "--publish", doc: "published ports, 8080:80/tcp; on a container network those of the container, 80/tcp"},

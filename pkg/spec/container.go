@@ -178,9 +178,9 @@ type Endpoint struct {
 	Gateway string
 	// IP6 and Gateway6 likewise, "fd00::2/64"; empty: none.
 	IP6, Gateway6 string
-	// Static addresses were asked for and are kept; others may change.
-	Static  bool
-	Aliases []string
+	// Static and Static6: the address was asked for, as `docker inspect` shows.
+	Static, Static6 bool
+	Aliases         []string
 	// Links are other names of other containers on this network, "db:alias".
 	Links []string
 	// Ports are published ports, "[address:]8080:80/tcp" in Docker's form. What

@@ -33,15 +33,17 @@ type Network struct {
 	// Subnet, IPRange and Gateway are IPv4; IPRange is the part of Subnet that
 	// addresses are given from, empty: all of it.
 	Subnet, IPRange, Gateway string
-	// Subnet6 and Gateway6 are set on a network with IPv6.
-	Subnet6, Gateway6 string
-	// Reserved are addresses that no container gets, by what they are for
-	// (Docker's auxiliary addresses).
-	Reserved  map[string]string
-	PortGroup string
-	// Chosen is set when the user gave the subnet: then containers may ask for
-	// addresses, as Docker has it.
-	Chosen bool
+	// IPv6 is set on a network that has it besides; the others are its Subnet6,
+	// IPRange6 and Gateway6. Without a Subnet6 one is chosen.
+	IPv6                        bool
+	Subnet6, IPRange6, Gateway6 string
+	// Reserved and Reserved6 are addresses that no container gets, by what they
+	// are for (Docker's auxiliary addresses).
+	Reserved, Reserved6 map[string]string
+	PortGroup           string
+	// Chosen and Chosen6 are set when the user gave the subnet: then containers
+	// may ask for addresses, as Docker has it.
+	Chosen, Chosen6 bool
 	// Internal networks have no way out.
 	Internal bool
 	// Attachable is shown as the user gave it; it has no effect without Swarm.

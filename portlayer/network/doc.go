@@ -5,8 +5,9 @@
 // All bridge networks share one port group. The appliance is their router: its
 // NIC there has every network's gateway address, and its packet filter lets
 // nothing pass between networks, nothing out of internal ones, and in from
-// outside only to published ports. As the networks share a wire, each guest
-// hears only its peers and the router once there is more than one network.
+// outside only to published ports, by IPv6 as by IPv4. As the networks share a
+// wire, each guest hears only its peers and the router once there is more than one
+// network.
 //
 // Container networks (external.go) are port groups that the appliance is not on:
 // here they have addresses and cards, and neither routes, ports nor names.

@@ -85,7 +85,7 @@ func (sc Scope) choosePooled() (netip.Addr, error) {
 			a = sc.next
 		}
 		for ; p.Contains(a); a = a.Next() {
-			if _, taken := sc.Leases[a]; sc.usable(a) && !taken {
+			if _, taken := sc.Leases[a]; sc.usable(sc.four(), a) && !taken {
 				return a, nil
 			}
 		}
@@ -110,6 +110,9 @@ func (sc Scope) pooled(a netip.Addr) bool {
 // fillExternal completes an endpoint on a container network: a card of its own
 // and, where the VCH has the addresses, one of them.
 func fillExternal(s State, owner string, sc Scope, e *spec.Endpoint) (State, error) {
+	if e.IP6 != "" {
+		return s, fmt.Errorf("address %s on network %s: container networks have no IPv6%w", e.IP6, sc.Net.Name, hidden{errdefs.ErrInvalidArgument})
+	}
 	if sc.leased() && e.IP != "" {
 		return s, fmt.Errorf("address %s: addresses on network %s come from DHCP, none can be chosen%w", e.IP, sc.Net.Name, hidden{errdefs.ErrInvalidArgument})
 	}

@@ -16,6 +16,7 @@ type flow struct {
 // reaching a container whose port is not published any more, or none although
 // one is by now.
 func (f flow) stale(n NAT) bool {
+	n = n.of(f.to.Addr().Is6())
 	return f.published(n) && f.target(n) != f.from
 }
 
@@ -45,7 +46,7 @@ func (f flow) target(n NAT) netip.AddrPort {
 
 // takes tells whether a port is published on an address.
 func (p Forward) takes(a netip.Addr, n NAT) bool {
-	if p.Host.IsValid() {
+	if p.Host.IsValid() && !p.Host.IsUnspecified() {
 		return p.Host == a
 	}
 	for _, own := range own(n) {

@@ -11,8 +11,10 @@ import (
 // forgetStale makes the kernel forget flows that do not go where the rules now
 // say; the next packet of each is a first packet again.
 func forgetStale(n NAT) error {
-	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, staleFlows{n}); err != nil {
-		return fmt.Errorf("forget connections of ports that are published no more: %w", err)
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, staleFlows{n}); err != nil {
+			return fmt.Errorf("forget connections of ports that are published no more: %w", err)
+		}
 	}
 	return nil
 }

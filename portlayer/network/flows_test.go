@@ -24,6 +24,11 @@ func TestStaleFlows(t *testing.T) {
 		"a container to the world":            {"tcp", "198.51.100.9:80", "198.51.100.9:80", false},
 		"a container asks for names":          {"udp", "172.16.0.1:53", "172.16.0.1:53", false},
 		"of somebody who is no container":     {"tcp", "192.0.2.7:81", "198.51.100.9:81", false},
+		"IPv6, goes where it should":          {"tcp", "[fd00::1]:8080", "[fd00:17::2]:80", false},
+		"IPv6, the port is gone":              {"tcp", "[fd00::1]:8081", "[fd00:17::2]:80", true},
+		"IPv6, another container has it":      {"udp", "[fd00::1]:5353", "[fd00:17::9]:5353", true},
+		"IPv6, of who is no container":        {"udp", "[fd00::1]:5354", "[2001:db8::9]:5354", false},
+		"IPv4 only, and sent there":           {"tcp", "192.0.2.7:81", "172.17.0.3:81", false},
 	} {
 		f := flow{tc.proto, netip.MustParseAddrPort(tc.to), netip.MustParseAddrPort(tc.from)}
 		if got := f.stale(n); got != tc.want {

@@ -75,18 +75,30 @@ func Peers(c *spec.Container, views []*spec.View) []spec.Peer {
 		}
 		var p spec.Peer
 		for _, e := range Bridged(v.Container.Endpoints) {
-			a, err := parseAddr(e.IP)
-			if !on[e.Network] || e.MAC == "" || err != nil {
+			if !on[e.Network] || e.MAC == "" {
 				continue
 			}
-			p.MAC = e.MAC
-			p.Addresses = append(p.Addresses, a.String())
+			for _, a := range addrsOf(e) {
+				p.MAC = e.MAC
+				p.Addresses = append(p.Addresses, a.String())
+			}
 		}
 		if p.MAC != "" {
 			out = append(out, p)
 		}
 	}
 	slices.SortFunc(out, func(a, b spec.Peer) int { return cmp.Compare(a.MAC, b.MAC) })
+	return out
+}
+
+// addrsOf are those of an endpoint: IPv4, then IPv6.
+func addrsOf(e spec.Endpoint) []netip.Addr {
+	var out []netip.Addr
+	for _, text := range []string{e.IP, e.IP6} {
+		if a, err := parseAddr(text); err == nil {
+			out = append(out, a)
+		}
+	}
 	return out
 }
 
@@ -130,8 +142,9 @@ func (s State) OwnDNS(servers, appliance []string) []string {
 	return out
 }
 
-// Forwards are the published ports of running containers. claimed gives the
-// ports that a container has been let have.
+// Forwards are the published ports of running containers, each to the address of
+// the kind that it is published on; what is published on all goes to both.
+// claimed gives the ports that a container has been let have.
 func Forwards(views []*spec.View, claimed func(id string) []Publication) []Forward {
 	var out []Forward
 	for _, v := range views {
@@ -139,19 +152,38 @@ func Forwards(views []*spec.View, claimed func(id string) []Publication) []Forwa
 			continue
 		}
 		have := claimed(v.Container.ID)
+		to6 := reached6(&v.Container)
 		for _, e := range Bridged(v.Container.Endpoints) {
 			to, err := parseAddr(e.IP)
 			if err != nil || e.Gateway == "" {
 				continue
 			}
 			for _, text := range e.Ports {
-				if p, err := ParsePort(text); err == nil && slices.Contains(have, p) {
+				p, err := ParsePort(text)
+				if err != nil || !slices.Contains(have, p) {
+					continue
+				}
+				if !p.Host.Is6() {
 					out = append(out, Forward{p, to})
+				}
+				if !p.Host.Is4() && to6.IsValid() {
+					out = append(out, Forward{p, to6})
 				}
 			}
 		}
 	}
 	return out
+}
+
+// reached6 is the address at which outside clients reach a container by IPv6: on
+// the network of its default route, so that answers come back the same way.
+func reached6(c *spec.Container) netip.Addr {
+	for _, e := range c.Endpoints {
+		if a, err := parseAddr(e.IP6); err == nil && e.Gateway6 != "" {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // PortList is how published ports are reported, "80/tcp", each once.
@@ -176,9 +208,12 @@ type Name struct {
 
 // Zone is what names there are on one network.
 type Zone struct {
-	Network  string
-	Gateway  netip.Addr
-	Subnet   netip.Prefix
+	Network string
+	Gateway netip.Addr
+	Subnet  netip.Prefix
+	// Gateway6 and Subnet6 are not valid without IPv6.
+	Gateway6 netip.Addr
+	Subnet6  netip.Prefix
 	Internal bool
 	Names    []Name
 }
@@ -193,7 +228,7 @@ func (s State) Zones(views []*spec.View) []Zone {
 		if sc.external() {
 			continue
 		}
-		z := Zone{Network: n.Name, Gateway: sc.Gateway, Subnet: sc.Subnet, Internal: n.Internal}
+		z := Zone{Network: n.Name, Gateway: sc.Gateway, Subnet: sc.Subnet, Gateway6: sc.Six.Gateway, Subnet6: sc.Six.Subnet, Internal: n.Internal}
 		byName := map[string]Name{}
 		if n.Name != s.Default {
 			z.Names = namesOn(n.Name, views, byName)
@@ -214,11 +249,11 @@ func namesOn(network string, views []*spec.View, byName map[string]Name) []Name 
 	for _, v := range views {
 		c := &v.Container
 		for _, e := range c.Endpoints {
-			a, err := parseAddr(e.IP)
-			if e.Network != network || err != nil || !Running(v) {
+			addrs := addrsOf(e)
+			if e.Network != network || len(addrs) == 0 || !Running(v) {
 				continue
 			}
-			n := Name{Owner: c.ID, Names: []string{c.Name, short(c.ID)}, Addrs: []netip.Addr{a}, PTR: c.Name + "." + network}
+			n := Name{Owner: c.ID, Names: []string{c.Name, short(c.ID)}, Addrs: addrs, PTR: c.Name + "." + network}
 			for _, alias := range append(slices.Clone(e.Aliases), c.Hostname) {
 				if alias != "" && !slices.Contains(n.Names, alias) {
 					n.Names = append(n.Names, alias)

@@ -36,11 +36,13 @@ type Scope struct {
 	Pools []iprange.Range
 	// Gateway is the VCH's own address on it, on a container network a router's.
 	Gateway netip.Addr
+	// Six are the same of IPv6, on a network that has it.
+	Six Six
 	// Reserved addresses are given to nobody.
 	Reserved map[netip.Addr]bool
 	// Policies are those that its labels say.
 	Policies []policy.Policy
-	// Leases are the owners (container ids) of addresses.
+	// Leases are the owners (container ids) of addresses, of both kinds.
 	Leases map[netip.Addr]string
 	// next is where the search for a free address begins, so that an address
 	// just given back is not given out at once (others may still know its MAC).
@@ -72,9 +74,9 @@ type State struct {
 
 // Damaged is what is known of a network whose file cannot be read.
 type Damaged struct {
-	ID, Name string
-	Subnet   netip.Prefix
-	Err      error
+	ID, Name        string
+	Subnet, Subnet6 netip.Prefix
+	Err             error
 }
 
 // Config of the default bridge.
@@ -135,7 +137,8 @@ func New(cfg Config) (State, error) {
 type Request struct {
 	Network string // name or id; empty is the default
 	Owner   string // container id
-	IP      string // wanted address, with or without prefix length; empty: any
+	// IP and IP6 are wanted addresses, with or without prefix length; empty: any.
+	IP, IP6 string
 }
 
 // Lease is an address that was given.
@@ -145,32 +148,71 @@ type Lease struct {
 	Prefix                        netip.Prefix // Addr with the subnet's length
 	// Gateway is not valid on an internal network, which has no way out.
 	Gateway netip.Addr
+	// Prefix6 and Gateway6 likewise; not valid on a network without IPv6.
+	Prefix6  netip.Prefix
+	Gateway6 netip.Addr
 }
 
-// Allocate gives an address of a network to an owner. Unknown network:
-// ErrNotFound; a wanted address that is taken: ErrConflict, that is not of the
-// network: ErrInvalidArgument; none left: ErrResourceExhausted.
+// Allocate gives an address of a network to an owner, and one of IPv6 if the
+// network has that. Unknown network: ErrNotFound; a wanted address that is taken:
+// ErrConflict, that is not of the network: ErrInvalidArgument; none left:
+// ErrResourceExhausted.
 func Allocate(s State, r Request) (State, Lease, error) {
 	sc, err := s.find(r.Network)
 	if err != nil {
 		return s, Lease{}, err
 	}
-	addr, err := sc.choose(r.IP)
+	sc, addr, err := sc.give(sc.four(), r.Owner, r.IP)
 	if err != nil {
 		return s, Lease{}, err
+	}
+	l := Lease{
+		Network: sc.Net.Name, NetworkID: sc.Net.ID, PortGroup: sc.Net.PortGroup, Addr: addr,
+		Prefix: netip.PrefixFrom(addr, sc.Subnet.Bits()), Gateway: sc.wayOut(),
+	}
+	switch {
+	case sc.Net.IPv6:
+		sc, addr, err = sc.give(sc.six(), r.Owner, r.IP6)
+		if err != nil {
+			return s, Lease{}, err
+		}
+		l.Prefix6 = netip.PrefixFrom(addr, sc.Six.Subnet.Bits())
+		if !sc.Net.Internal {
+			l.Gateway6 = sc.Six.Gateway
+		}
+	case r.IP6 != "":
+		return s, Lease{}, fmt.Errorf("address %s on network %s: the network has no IPv6%w", r.IP6, sc.Net.Name, hidden{errdefs.ErrInvalidArgument})
+	}
+	return s.with(sc), l, nil
+}
+
+// pool is what addresses of one kind are chosen from.
+type pool struct {
+	subnet, within netip.Prefix
+	gateway, next  netip.Addr
+}
+
+func (sc Scope) four() pool { return pool{sc.Subnet, sc.Range, sc.Gateway, sc.next} }
+
+// give notes an address of a pool for an owner: the wanted one, or any.
+func (sc Scope) give(p pool, owner, want string) (Scope, netip.Addr, error) {
+	addr, err := sc.choose(p, want)
+	if err != nil {
+		return sc, addr, err
 	}
 	sc.Leases = maps.Clone(sc.Leases)
 	if sc.Leases == nil {
 		sc.Leases = map[netip.Addr]string{}
 	}
-	sc.Leases[addr] = r.Owner
-	if r.IP == "" {
+	sc.Leases[addr] = owner
+	switch {
+	case want != "":
+	case addr.Is4():
 		sc.next = addr.Next()
+	default:
+		sc.Six.next = addr.Next()
 	}
-	return s.with(sc), Lease{
-		Network: sc.Net.Name, NetworkID: sc.Net.ID, PortGroup: sc.Net.PortGroup, Addr: addr,
-		Prefix: netip.PrefixFrom(addr, sc.Subnet.Bits()), Gateway: sc.wayOut(),
-	}, nil
+	return sc, addr, nil
 }
 
 // Release gives back all addresses of an owner.
@@ -208,22 +250,25 @@ func Restore(s State, owner string, endpoints []spec.Endpoint) (State, error) {
 		if e.MAC != "" {
 			s = s.withMAC(e.MAC, owner)
 		}
-		if e.IP == "" {
-			continue
-		}
 		sc, ok := s.Scopes[e.Network]
 		if !ok {
 			continue
 		}
-		if a, err := parseAddr(e.IP); err == nil && sc.Leases[a] == owner {
-			continue
+		for _, has := range []struct {
+			ip string
+			of pool
+		}{{e.IP, sc.four()}, {e.IP6, sc.six()}} {
+			if a, err := parseAddr(has.ip); has.ip == "" || err == nil && sc.Leases[a] == owner {
+				continue
+			}
+			next, _, err := sc.give(has.of, owner, has.ip)
+			if err != nil {
+				clash = fmt.Errorf("address of container %s: %w", owner, err)
+				continue
+			}
+			sc = next
 		}
-		next, _, err := Allocate(s, Request{Network: e.Network, Owner: owner, IP: e.IP})
-		if err != nil {
-			clash = fmt.Errorf("address of container %s: %w", owner, err)
-			continue
-		}
-		s = next
+		s = s.with(sc)
 	}
 	return s, clash
 }
@@ -272,37 +317,37 @@ func (s State) with(sc Scope) State {
 	return s
 }
 
-func (sc Scope) choose(want string) (netip.Addr, error) {
+func (sc Scope) choose(p pool, want string) (netip.Addr, error) {
 	if want != "" {
-		return sc.wanted(want)
+		return sc.wanted(p, want)
 	}
 	if len(sc.Pools) > 0 {
 		return sc.choosePooled()
 	}
-	a := sc.next
-	if !sc.Range.Contains(a) {
-		a = sc.Range.Addr()
+	a := p.next
+	if !p.within.Contains(a) {
+		a = p.within.Addr()
 	}
 	for first := a; ; {
-		if _, taken := sc.Leases[a]; sc.usable(a) && !taken {
+		if _, taken := sc.Leases[a]; sc.usable(p, a) && !taken {
 			return a, nil
 		}
-		if a = a.Next(); !sc.Range.Contains(a) {
-			a = sc.Range.Addr()
+		if a = a.Next(); !p.within.Contains(a) {
+			a = p.within.Addr()
 		}
 		if a == first {
-			return a, fmt.Errorf("network %s (%s) has no free address left%w", sc.Net.Name, sc.Range, hidden{errdefs.ErrResourceExhausted})
+			return a, fmt.Errorf("network %s (%s) has no free address left%w", sc.Net.Name, p.within, hidden{errdefs.ErrResourceExhausted})
 		}
 	}
 }
 
-func (sc Scope) wanted(want string) (netip.Addr, error) {
+func (sc Scope) wanted(p pool, want string) (netip.Addr, error) {
 	a, err := parseAddr(want)
 	if err != nil {
 		return a, err
 	}
-	if !sc.usable(a) || !sc.pooled(a) {
-		return a, fmt.Errorf("address %s cannot be used on network %s (%s)%w", a, sc.Net.Name, sc.Subnet, hidden{errdefs.ErrInvalidArgument})
+	if !sc.usable(p, a) || !sc.pooled(a) {
+		return a, fmt.Errorf("address %s cannot be used on network %s (%s)%w", a, sc.Net.Name, p.subnet, hidden{errdefs.ErrInvalidArgument})
 	}
 	if owner, taken := sc.Leases[a]; taken {
 		return a, fmt.Errorf("address %s on network %s is already in use by container %s%w", a, sc.Net.Name, owner, hidden{errdefs.ErrConflict})
@@ -317,11 +362,11 @@ func (sc Scope) wayOut() netip.Addr {
 	return sc.Gateway
 }
 
-// usable excludes the network's own address, its broadcast address, the gateway
-// and what is reserved.
-func (sc Scope) usable(a netip.Addr) bool {
-	return a.IsValid() && sc.Subnet.Contains(a) && a != sc.Subnet.Masked().Addr() &&
-		a != sc.Gateway && !sc.Reserved[a] && sc.Subnet.Contains(a.Next())
+// usable excludes the network's own address (in IPv6 that of any router), its
+// broadcast address, the gateway and what is reserved.
+func (sc Scope) usable(p pool, a netip.Addr) bool {
+	return a.IsValid() && p.subnet.Contains(a) && a != p.subnet.Masked().Addr() &&
+		a != p.gateway && !sc.Reserved[a] && (a.Is6() || p.subnet.Contains(a.Next()))
 }
 
 func parseAddr(s string) (netip.Addr, error) {

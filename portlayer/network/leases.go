@@ -115,15 +115,22 @@ func fill(s State, owner, mac string, e *spec.Endpoint) (State, error) {
 	if sc, err := s.find(e.Network); err == nil && sc.external() {
 		return fillExternal(s, owner, sc, e)
 	}
-	s, lease, err := Allocate(s, Request{Network: e.Network, Owner: owner, IP: e.IP})
+	s, lease, err := Allocate(s, Request{Network: e.Network, Owner: owner, IP: e.IP, IP6: e.IP6})
 	if err != nil {
 		return s, err
 	}
-	e.Static = e.Static || e.IP != ""
+	e.Static, e.Static6 = e.Static || e.IP != "", e.Static6 || e.IP6 != ""
 	e.Network, e.NetworkID, e.PortGroup, e.MAC = lease.Network, lease.NetworkID, lease.PortGroup, mac
 	e.IP, e.Gateway = lease.Prefix.String(), ""
 	if lease.Gateway.IsValid() {
 		e.Gateway = lease.Gateway.String()
+	}
+	e.IP6, e.Gateway6 = "", ""
+	if lease.Prefix6.IsValid() {
+		e.IP6 = lease.Prefix6.String()
+	}
+	if lease.Gateway6.IsValid() {
+		e.Gateway6 = lease.Gateway6.String()
 	}
 	return s, nil
 }

@@ -20,8 +20,8 @@ func interfaceByMAC(all []net.Interface, mac string) (net.Interface, error) {
 	return net.Interface{}, fmt.Errorf("no network interface with MAC address %q: %w", mac, errdefs.ErrNotFound)
 }
 
-// LocalAddresses are the IPv4 addresses of this machine but those of the NIC on
-// the bridge, in order.
+// LocalAddresses are the addresses of this machine, in order, but those of the NIC
+// on the bridge and IPv6's link-local ones, which other networks have as well.
 func LocalAddresses(bridgeMAC string) ([]netip.Addr, error) {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -37,7 +37,7 @@ func LocalAddresses(bridgeMAC string) ([]netip.Addr, error) {
 			return nil, fmt.Errorf("addresses of %s: %w", i.Name, err)
 		}
 		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() && (p.Addr().Is4() || !p.Addr().IsLinkLocalUnicast()) {
 				out = append(out, p.Addr())
 			}
 		}

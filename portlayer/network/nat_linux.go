@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -14,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tableName is the nftables table that belongs to the port layer alone.
+// tableName is the nftables table, of IPv4 and of IPv6, that belongs to the port
+// layer alone.
 const tableName = "vic-bridge"
 
 // Setup makes the appliance's place on the bridge what is wanted: its NIC has
@@ -30,7 +32,7 @@ func Setup(n NAT) error {
 	if err != nil {
 		return err
 	}
-	if err := addresses(nic, n.Networks); err != nil {
+	if err := addresses(nic, n); err != nil {
 		return err
 	}
 	for name, value := range map[string]string{
@@ -44,14 +46,50 @@ func Setup(n NAT) error {
 			return fmt.Errorf("set net.ipv4.%s: %w", name, err)
 		}
 	}
-	if err := replace(nic.Name, Rules(n)); err != nil {
+	if err := router6(n, nic.Name, all); err != nil {
+		return err
+	}
+	if err := replace(nic.Name, n); err != nil {
 		return err
 	}
 	return forgetStale(n)
 }
 
-// addresses adds and removes the NIC's IPv4 addresses.
-func addresses(nic net.Interface, want []Segment) error {
+// router6 keeps what guests say of routers from the appliance, and makes it a
+// router of IPv6 itself once a network has that. Its other NICs go on taking what
+// their own routers tell, which a router else does not (accept_ra of
+// Documentation/networking/ip-sysctl.rst).
+func router6(n NAT, bridgeNIC string, all []net.Interface) error {
+	const sysctls = "/proc/sys/net/ipv6/"
+	if _, err := os.Stat(sysctls); err != nil && len(n.of(true).Networks) == 0 {
+		return nil //nolint:nilerr // a kernel without IPv6, which nobody needs
+	}
+	type setting struct{ name, value string }
+	list := []setting{
+		{"conf/" + bridgeNIC + "/accept_ra", "0"}, {"conf/" + bridgeNIC + "/accept_redirects", "0"}, {"conf/" + bridgeNIC + "/accept_dad", "0"},
+	}
+	if len(n.of(true).Networks) > 0 {
+		for _, i := range all {
+			file := "conf/" + i.Name + "/accept_ra"
+			have, err := os.ReadFile(sysctls + file)
+			if err == nil && i.Name != bridgeNIC && strings.TrimSpace(string(have)) == "1" {
+				list = append(list, setting{file, "2"})
+			}
+		}
+		list = append(list, setting{"conf/all/forwarding", "1"})
+	}
+	for _, s := range list {
+		if err := os.WriteFile(sysctls+s.name, []byte(s.value+"\n"), 0o644); err != nil {
+			return fmt.Errorf("set net.ipv6.%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// addresses adds and removes the NIC's addresses, except link-local ones. Those of
+// IPv6 are usable at once: nobody else has a gateway's (no duplicate detection).
+func addresses(nic net.Interface, n NAT) error {
+	want := append(n.of(false).Networks, n.of(true).Networks...)
 	link, err := netlink.LinkByIndex(nic.Index)
 	if err != nil {
 		return fmt.Errorf("find network interface %s: %w", nic.Name, err)
@@ -59,22 +97,25 @@ func addresses(nic net.Interface, want []Segment) error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set %s up: %w", nic.Name, err)
 	}
-	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("addresses of %s: %w", nic.Name, err)
 	}
 	for _, a := range have {
-		ip, ok := netip.AddrFromSlice(a.IP.To4())
+		ip, ok := netip.AddrFromSlice(a.IP)
 		bits, _ := a.Mask.Size()
-		p := netip.PrefixFrom(ip, bits)
-		if ok && !slices.ContainsFunc(want, func(s Segment) bool { return s.Gateway == p }) {
+		p := netip.PrefixFrom(ip.Unmap(), bits)
+		if ok && !p.Addr().IsLinkLocalUnicast() && !slices.ContainsFunc(want, func(s Segment) bool { return s.Gateway == p }) {
 			if err := netlink.AddrDel(link, &a); err != nil {
 				return fmt.Errorf("take the address %s from %s: %w", p, nic.Name, err)
 			}
 		}
 	}
 	for _, s := range want {
-		a := &netlink.Addr{IPNet: &net.IPNet{IP: s.Gateway.Addr().AsSlice(), Mask: net.CIDRMask(s.Gateway.Bits(), 32)}}
+		a := &netlink.Addr{IPNet: &net.IPNet{IP: s.Gateway.Addr().AsSlice(), Mask: net.CIDRMask(s.Gateway.Bits(), s.Gateway.Addr().BitLen())}}
+		if s.Gateway.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD
+		}
 		if err := netlink.AddrReplace(link, a); err != nil {
 			return fmt.Errorf("give %s the address %s: %w", nic.Name, s.Gateway, err)
 		}
@@ -82,21 +123,22 @@ func addresses(nic net.Interface, want []Segment) error {
 	return nil
 }
 
-// replace makes our table hold these rules, in one transaction.
-func replace(bridgeNIC string, rules []Rule) error {
+// replace makes our tables hold the rules of n, in one transaction.
+func replace(bridgeNIC string, n NAT) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	fillTable(c, bridgeNIC, rules)
+	fillTable(c, bridgeNIC, nftables.TableFamilyIPv4, Rules(n))
+	fillTable(c, bridgeNIC, nftables.TableFamilyIPv6, Rules6(n))
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("replace the table %s: %w", tableName, err)
+		return fmt.Errorf("replace the tables %s: %w", tableName, err)
 	}
 	return nil
 }
 
-func fillTable(c *nftables.Conn, bridgeNIC string, rules []Rule) {
-	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+func fillTable(c *nftables.Conn, bridgeNIC string, family nftables.TableFamily, rules []Rule) {
+	table := &nftables.Table{Family: family, Name: tableName}
 	// Adding it first makes deleting it always succeed.
 	c.AddTable(table)
 	c.DelTable(table)
@@ -125,15 +167,22 @@ func nftChain(t *nftables.Table, ch chain) *nftables.Chain {
 	return out
 }
 
-// Offsets in an IPv4 header, RFC 791, and of the destination port in TCP and UDP.
+// Offsets in headers of IPv4 (RFC 791) and IPv6 (RFC 8200), and of the destination
+// port in TCP and UDP.
 const (
-	sourceOffset = 12
-	destOffset   = 16
-	portOffset   = 2
+	sourceOffset  = 12
+	destOffset    = 16
+	sourceOffset6 = 8
+	destOffset6   = 24
+	portOffset    = 2
 )
 
-// portUnreachable is ICMP_PORT_UNREACH of linux/icmp.h.
-const portUnreachable = 3
+// What a closed port is called: ICMP_PORT_UNREACH of linux/icmp.h, and
+// ICMPV6_PORT_UNREACH of linux/icmpv6.h.
+const (
+	portUnreachable  = 3
+	portUnreachable6 = 4
+)
 
 // dnatDone is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 const dnatDone = 1 << 5
@@ -141,8 +190,8 @@ const dnatDone = 1 << 5
 // compile gives a rule as the kernel has it.
 func compile(r Rule, bridgeNIC string) []expr.Any {
 	out := append(iface(expr.MetaKeyIIFNAME, r.in, bridgeNIC), iface(expr.MetaKeyOIFNAME, r.out, bridgeNIC)...)
-	out = append(out, prefix(sourceOffset, r.src)...)
-	out = append(out, prefix(destOffset, r.dst)...)
+	out = append(out, prefix(sourceOffset, sourceOffset6, r.src)...)
+	out = append(out, prefix(destOffset, destOffset6, r.dst)...)
 	out = append(out, transport(r)...)
 	out = append(out, tracked(r.ct)...)
 	switch r.do {
@@ -156,13 +205,19 @@ func compile(r Rule, bridgeNIC string) []expr.Any {
 		out = append(out, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 	case unreachable:
 		out = append(out, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: portUnreachable})
+	case unreachable6:
+		out = append(out, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: portUnreachable6})
 	case masquerade:
 		out = append(out, &expr.Masq{})
 	case dnat:
+		family := uint32(unix.NFPROTO_IPV4)
+		if r.to.Addr().Is6() {
+			family = unix.NFPROTO_IPV6
+		}
 		out = append(out,
 			&expr.Immediate{Register: 1, Data: r.to.Addr().AsSlice()},
 			&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(r.to.Port())},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2})
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: family, RegAddrMin: 1, RegProtoMin: 2})
 	}
 	return out
 }
@@ -180,13 +235,18 @@ func iface(key expr.MetaKey, s side, bridgeNIC string) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: name}}
 }
 
-func prefix(offset uint32, p netip.Prefix) []expr.Any {
+func prefix(offset, offset6 uint32, p netip.Prefix) []expr.Any {
 	if !p.IsValid() {
 		return nil
 	}
+	bits := p.Addr().BitLen()
+	if p.Addr().Is6() {
+		offset = offset6
+	}
+	size := uint32(bits / 8)
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: net.CIDRMask(p.Bits(), bits), Xor: make([]byte, size)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()},
 	}
 }
@@ -195,7 +255,7 @@ func transport(r Rule) []expr.Any {
 	if r.proto == "" {
 		return nil
 	}
-	number := map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "icmp": unix.IPPROTO_ICMP}[r.proto]
+	number := map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "icmp": unix.IPPROTO_ICMP, "ipv6-icmp": unix.IPPROTO_ICMPV6}[r.proto]
 	out := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{number}},

@@ -10,7 +10,7 @@ import (
 
 // Everything goes to the kernel in one transaction, each rule once.
 func TestOneTransaction(t *testing.T) {
-	rules := Rules(wanted(t)["full"])
+	four, six := Rules(wanted(t)["full"]), Rules6(wanted(t)["full"])
 	var begins, ends, added int
 	c, err := nftables.New(nftables.WithTestDial(func(req []netlink.Message) ([]netlink.Message, error) {
 		for _, m := range req {
@@ -28,11 +28,12 @@ func TestOneTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fillTable(c, "eth1", rules)
+	fillTable(c, "eth1", nftables.TableFamilyIPv4, four)
+	fillTable(c, "eth1", nftables.TableFamilyIPv6, six)
 	if err := c.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if begins != 1 || ends != 1 || added != len(rules) {
-		t.Errorf("%d transactions begun, %d ended, %d rules; want 1, 1, %d", begins, ends, added, len(rules))
+	if begins != 1 || ends != 1 || added != len(four)+len(six) {
+		t.Errorf("%d transactions begun, %d ended, %d rules; want 1, 1, %d", begins, ends, added, len(four)+len(six))
 	}
 }

@@ -23,7 +23,8 @@ const (
 
 // Publication is one published port of a container.
 type Publication struct {
-	// Host is the VCH's address that it is published on; not valid: all.
+	// Host is the VCH's address that it is published on; not valid: all, 0.0.0.0
+	// and ::: all of that kind.
 	Host netip.Addr
 	// HostPort is 0 when any will do.
 	HostPort uint16
@@ -31,7 +32,8 @@ type Publication struct {
 	Proto    string // "tcp" or "udp"
 }
 
-// ParsePort reads a published port, "[address:][8080:]80[/tcp]".
+// ParsePort reads a published port, "[address:][8080:]80[/tcp]"; an address of
+// IPv6 is in brackets.
 func ParsePort(text string) (Publication, error) {
 	bad := func(why string) (Publication, error) {
 		return Publication{}, fmt.Errorf("published port %q: %s%w", text, why, hidden{errdefs.ErrInvalidArgument})
@@ -44,14 +46,20 @@ func ParsePort(text string) (Publication, error) {
 	if p.Proto != "tcp" && p.Proto != "udp" {
 		return bad("only tcp and udp can be published")
 	}
-	parts := strings.Split(rest, ":")
-	if strings.HasPrefix(rest, "[") {
-		return bad("host addresses are IPv4 addresses")
+	var err error
+	var host string
+	if in, ok := strings.CutPrefix(rest, "["); ok {
+		if host, rest, ok = strings.Cut(in, "]:"); !ok || !strings.Contains(host, ":") {
+			return bad("an address in brackets is one of IPv6, and a port follows")
+		}
+		if p.Host, err = netip.ParseAddr(host); err != nil || p.Host.Is4In6() || p.Host.Zone() != "" {
+			return bad("the host address is not an IPv6 address")
+		}
 	}
-	if len(parts) > 3 {
+	parts := strings.Split(rest, ":")
+	if len(parts) > 3 || len(parts) > 2 && host != "" {
 		return bad("want [address:][port:]port[/protocol]")
 	}
-	var err error
 	if p.Port, err = port(parts[len(parts)-1]); err != nil || p.Port == 0 {
 		return bad("the container's port is not a number from 1 to 65535")
 	}
@@ -62,10 +70,7 @@ func ParsePort(text string) (Publication, error) {
 	}
 	if len(parts) == 3 && parts[0] != "" {
 		if p.Host, err = netip.ParseAddr(parts[0]); err != nil || !p.Host.Is4() {
-			return bad("host addresses are IPv4 addresses")
-		}
-		if p.Host.IsUnspecified() {
-			p.Host = netip.Addr{}
+			return bad("the host address is not an IPv4 address, and one of IPv6 is in brackets")
 		}
 	}
 	return p, nil
@@ -89,14 +94,23 @@ func (p Publication) String() string {
 		if p.HostPort == 0 {
 			s = ":" + s
 		}
-		s = p.Host.String() + ":" + s
+		host := p.Host.String()
+		if p.Host.Is6() {
+			host = "[" + host + "]"
+		}
+		s = host + ":" + s
 	}
 	return s
 }
 
 // conflicts tells whether both cannot be published at once.
 func (p Publication) conflicts(o Publication) bool {
-	return p.HostPort == o.HostPort && p.Proto == o.Proto && (!p.Host.IsValid() || !o.Host.IsValid() || p.Host == o.Host)
+	return p.HostPort == o.HostPort && p.Proto == o.Proto && (covers(p.Host, o.Host) || covers(o.Host, p.Host))
+}
+
+// covers tells whether a is all addresses that b is.
+func covers(a, b netip.Addr) bool {
+	return a == b || !a.IsValid() || a.IsUnspecified() && b.IsValid() && a.Is6() == b.Is6()
 }
 
 // reserved are the ports of the VCH itself.

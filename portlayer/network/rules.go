@@ -24,9 +24,10 @@ type NAT struct {
 
 // Segment is one bridge network as the router sees it.
 type Segment struct {
-	// Gateway is the NIC's address on it, with the subnet's length.
-	Gateway  netip.Prefix
-	Internal bool
+	// Gateway is the NIC's address on it, with the subnet's length; Gateway6
+	// likewise, not valid without IPv6.
+	Gateway, Gateway6 netip.Prefix
+	Internal          bool
 }
 
 // Forward is one published port and where it goes.
@@ -44,15 +45,43 @@ func (s State) NATFor(mac string, local []netip.Addr, ports []Forward) NAT {
 		if sc.external() {
 			continue
 		}
-		n.Networks = append(n.Networks, Segment{netip.PrefixFrom(sc.Gateway, sc.Subnet.Bits()), net.Internal})
+		seg := Segment{Gateway: netip.PrefixFrom(sc.Gateway, sc.Subnet.Bits()), Internal: net.Internal}
+		if net.IPv6 {
+			seg.Gateway6 = netip.PrefixFrom(sc.Six.Gateway, sc.Six.Subnet.Bits())
+		}
+		n.Networks = append(n.Networks, seg)
 	}
 	slices.SortFunc(n.Ports, func(a, b Forward) int {
-		return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.HostPort, b.HostPort), a.Host.Compare(b.Host))
+		return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.HostPort, b.HostPort), a.Host.Compare(b.Host), a.To.Compare(b.To))
 	})
 	return n
 }
 
-// The chains of our table.
+// of is the part of n that is IPv4, or IPv6, whose gateways are its Gateway.
+func (n NAT) of(v6 bool) NAT {
+	out := NAT{MAC: n.MAC}
+	for _, a := range n.Local {
+		if a.Is6() == v6 {
+			out.Local = append(out.Local, a)
+		}
+	}
+	for _, s := range n.Networks {
+		if v6 {
+			s.Gateway = s.Gateway6
+		}
+		if s.Gateway6 = (netip.Prefix{}); s.Gateway.IsValid() {
+			out.Networks = append(out.Networks, s)
+		}
+	}
+	for _, p := range n.Ports {
+		if p.To.Is6() == v6 {
+			out.Ports = append(out.Ports, p)
+		}
+	}
+	return out
+}
+
+// The chains of our tables.
 const (
 	chainDNAT    = "prerouting"  // hook, nat: where packets to published ports go
 	chainPorts   = "ports"       // published ports
@@ -80,8 +109,9 @@ const (
 	dnat       verdict = "dnat"
 	jump       verdict = "jump"
 	// What a machine says on whose port nobody listens.
-	reset       verdict = "reject with tcp reset"
-	unreachable verdict = "reject with icmp port-unreachable"
+	reset        verdict = "reject with tcp reset"
+	unreachable  verdict = "reject with icmp port-unreachable"
+	unreachable6 verdict = "reject with icmpv6 port-unreachable"
 )
 
 // ctMatch is what connection tracking says of a packet.
@@ -93,12 +123,12 @@ const (
 	ctDNAT                // of a connection to a published port
 )
 
-// Rule is one rule of our table: what it matches, all of it, and what it does.
+// Rule is one rule of our tables: what it matches, all of it, and what it does.
 type Rule struct {
 	chain    string
 	in, out  side
 	src, dst netip.Prefix // not valid: any
-	proto    string       // "tcp", "udp", "icmp"; empty: any
+	proto    string       // "tcp", "udp", "icmp", "ipv6-icmp"; empty: any
 	port     uint16       // destination, 0: any
 	ct       ctMatch
 	do       verdict
@@ -106,24 +136,42 @@ type Rule struct {
 	chainTo  string         // of jump
 }
 
-// Rules are the whole table.
+// Rules are the whole table of IPv4.
 //
 // A packet that no rule of a chain decides on passes; what comes from or goes to
 // the bridge is always decided.
-func Rules(n NAT) []Rule {
+func Rules(n NAT) []Rule { return rules(n.of(false)) }
+
+// Rules6 are the table of IPv6, the same for the networks that have it. It is
+// there also when none has: a guest may speak IPv6 on any.
+func Rules6(n NAT) []Rule {
+	out := rules(n.of(true))
+	for i := range out {
+		if out[i].proto == "icmp" {
+			out[i].proto = "ipv6-icmp"
+		}
+		if out[i].do == unreachable {
+			out[i].do = unreachable6
+		}
+	}
+	// Who routes IPv6 does it everywhere; the VCH is no router of the others.
+	return append(out, Rule{chain: chainForward, in: outside, out: outside, do: drop})
+}
+
+func rules(n NAT) []Rule {
 	var out []Rule
 	if len(n.Ports) > 0 {
 		out = append(out, Rule{chain: chainDNAT, in: outside, do: jump, chainTo: chainPorts})
 		for _, a := range own(n) {
-			if a.Is4() && !a.IsLoopback() {
-				out = append(out, Rule{chain: chainDNAT, in: onBridge, dst: netip.PrefixFrom(a, 32), do: jump, chainTo: chainPorts})
+			if !a.IsLoopback() {
+				out = append(out, Rule{chain: chainDNAT, in: onBridge, dst: netip.PrefixFrom(a, a.BitLen()), do: jump, chainTo: chainPorts})
 			}
 		}
 	}
 	for _, p := range n.Ports {
 		r := Rule{chain: chainPorts, proto: p.Proto, port: p.HostPort, do: dnat, to: netip.AddrPortFrom(p.To, p.Port)}
-		if p.Host.IsValid() {
-			r.dst = netip.PrefixFrom(p.Host, 32)
+		if p.Host.IsValid() && !p.Host.IsUnspecified() {
+			r.dst = netip.PrefixFrom(p.Host, p.Host.BitLen())
 		}
 		out = append(out, r)
 	}
@@ -189,11 +237,11 @@ func inputs(n NAT) []Rule {
 			continue
 		}
 		for _, a := range n.Local {
-			if !a.Is4() || a.IsLoopback() {
+			if a.IsLoopback() || a.IsLinkLocalUnicast() {
 				continue
 			}
 			for _, port := range forClients() {
-				out = append(out, Rule{chain: chainInput, in: onBridge, src: s.Gateway.Masked(), dst: netip.PrefixFrom(a, 32), proto: "tcp", port: port, do: accept})
+				out = append(out, Rule{chain: chainInput, in: onBridge, src: s.Gateway.Masked(), dst: netip.PrefixFrom(a, a.BitLen()), proto: "tcp", port: port, do: accept})
 			}
 		}
 		out = append(out,
@@ -218,8 +266,8 @@ func (r Rule) String() string {
 	add(r.in == outside, "iifname != $bridge")
 	add(r.out == onBridge, "oifname $bridge")
 	add(r.out == outside, "oifname != $bridge")
-	add(r.src.IsValid(), "ip saddr %s", r.src)
-	add(r.dst.IsValid(), "ip daddr %s", r.dst)
+	add(r.src.IsValid(), "%s saddr %s", kind(r.src), r.src)
+	add(r.dst.IsValid(), "%s daddr %s", kind(r.dst), r.dst)
 	add(r.port != 0, "%s dport %d", r.proto, r.port)
 	add(r.port == 0 && r.proto != "", "meta l4proto %s", r.proto)
 	add(r.ct == ctEstablished, "ct state established,related")
@@ -228,6 +276,13 @@ func (r Rule) String() string {
 	add(r.do == jump, "jump %s", r.chainTo)
 	add(r.do != dnat && r.do != jump, "%s", r.do)
 	return strings.Join(w, " ")
+}
+
+func kind(p netip.Prefix) string {
+	if p.Addr().Is6() {
+		return "ip6"
+	}
+	return "ip"
 }
 
 // Text is all rules by chain, for people and tests.

@@ -26,8 +26,8 @@ func forward(t *testing.T, port, to string) Forward {
 // wanted are the cases of the goldens: what the appliance is to do.
 func wanted(t *testing.T) map[string]NAT {
 	def := Segment{Gateway: netip.MustParsePrefix("172.16.0.1/16")}
-	app := Segment{Gateway: netip.MustParsePrefix("172.17.0.1/16")}
-	db := Segment{Gateway: netip.MustParsePrefix("10.9.0.1/24"), Internal: true}
+	app := Segment{Gateway: netip.MustParsePrefix("172.17.0.1/16"), Gateway6: netip.MustParsePrefix("fd00:17::1/64")}
+	db := Segment{Gateway: netip.MustParsePrefix("10.9.0.1/24"), Gateway6: netip.MustParsePrefix("fd00:9::1/64"), Internal: true}
 	return map[string]NAT{
 		"plain": {Networks: []Segment{def}},
 		"full": {
@@ -35,16 +35,20 @@ func wanted(t *testing.T) map[string]NAT {
 			Networks: []Segment{def, app, db},
 			Ports: []Forward{
 				forward(t, "80:8080/tcp", "172.16.0.2"), forward(t, "192.0.2.7:443:443/tcp", "172.17.0.2"),
-				forward(t, "5353:5353/udp", "172.17.0.3"),
+				forward(t, "5353:5353/udp", "172.17.0.3"), forward(t, "0.0.0.0:81:81", "172.17.0.3"),
+				forward(t, "5353:5353/udp", "fd00:17::3"), forward(t, "[::]:8080:80", "fd00:17::2"), forward(t, "[fd00::1]:443:443", "fd00:17::2"),
 			},
 		},
 	}
 }
 
 func TestRulesGolden(t *testing.T) {
+	texts := map[string]string{}
 	for name, n := range wanted(t) {
+		texts[name], texts[name+"6"] = Text(Rules(n)), Text(Rules6(n))
+	}
+	for name, got := range texts {
 		t.Run(name, func(t *testing.T) {
-			got := Text(Rules(n))
 			file := filepath.Join("testdata", name+".nft")
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -145,6 +149,51 @@ func TestWhatPasses(t *testing.T) {
 	}
 }
 
+func TestWhatPasses6(t *testing.T) {
+	rules := Rules6(wanted(t)["full"])
+	const app, app2, db, world, self, link = "fd00:17::2", "fd00:17::3", "fd00:9::2", "2001:db8::9", "fd00::1", "fe80::250:56ff:fe00:a"
+	for what, tc := range map[string]struct {
+		chain string
+		p     packet
+		want  string
+	}{
+		"way out":                       {chainForward, packet{in: onBridge, out: outside, src: app, dst: world}, "accept"},
+		"way out is masqueraded":        {chainSNAT, packet{in: onBridge, out: outside, src: app, dst: world}, "masquerade"},
+		"answer":                        {chainForward, packet{in: outside, out: onBridge, src: world, dst: app, ct: ctEstablished}, "accept"},
+		"from outside unasked":          {chainForward, packet{in: outside, out: onBridge, src: world, dst: app}, "drop"},
+		"between networks":              {chainForward, packet{in: onBridge, out: onBridge, src: app, dst: db}, "drop"},
+		"foreign source":                {chainForward, packet{in: onBridge, out: outside, src: world, dst: world}, "drop"},
+		"internal out":                  {chainForward, packet{in: onBridge, out: outside, src: db, dst: world}, "drop"},
+		"internal in":                   {chainForward, packet{in: outside, out: onBridge, src: world, dst: db, ct: ctDNAT}, "drop"},
+		"the VCH routes for no others":  {chainForward, packet{in: outside, out: outside, src: world, dst: self}, "drop"},
+		"published":                     {chainDNAT, packet{in: outside, src: world, dst: self, proto: "tcp", port: 8080}, "to [fd00:17::2]:80"},
+		"published on one address":      {chainDNAT, packet{in: outside, src: world, dst: self, proto: "tcp", port: 443}, "to [fd00:17::2]:443"},
+		"on another address":            {chainDNAT, packet{in: outside, src: world, dst: "fd00::2", proto: "tcp", port: 443}, ""},
+		"published on all":              {chainDNAT, packet{in: outside, src: world, dst: self, proto: "udp", port: 5353}, "to [fd00:17::3]:5353"},
+		"published on IPv4":             {chainDNAT, packet{in: outside, src: world, dst: self, proto: "tcp", port: 81}, ""},
+		"hairpin":                       {chainDNAT, packet{in: onBridge, src: app2, dst: self, proto: "tcp", port: 8080}, "to [fd00:17::2]:80"},
+		"hairpin in the same subnet":    {chainSNAT, packet{in: onBridge, out: onBridge, src: app2, dst: app, ct: ctDNAT}, "masquerade"},
+		"internal asks for names":       {chainInput, packet{in: onBridge, src: db, dst: "fd00:9::1", proto: "udp", port: 53}, "accept"},
+		"internal looks for neighbours": {chainInput, packet{in: onBridge, src: db, dst: "fd00:9::1", proto: "ipv6-icmp"}, "accept"},
+		"internal asks the VCH":         {chainInput, packet{in: onBridge, src: db, dst: self, proto: "tcp", port: 2376}, "drop"},
+		"link-local asks the VCH":       {chainInput, packet{in: onBridge, src: link, dst: self, proto: "tcp", port: 2376}, "drop"},
+		"container asks the VCH":        {chainInput, packet{in: onBridge, src: app, dst: self, proto: "tcp", port: 2376}, "accept"},
+		"container at the serial lines": {chainInput, packet{in: onBridge, src: app, dst: self, proto: "tcp", port: 8080}, "reject with tcp reset"},
+		"container at ssh, inside":      {chainInput, packet{in: onBridge, src: app, dst: "fd00:17::1", proto: "tcp", port: 22}, "reject with tcp reset"},
+		"container at a closed port":    {chainInput, packet{in: onBridge, src: app, dst: self, proto: "udp", port: 514}, "reject with icmpv6 port-unreachable"},
+	} {
+		if got := judge(rules, tc.chain, tc.p); got != tc.want {
+			t.Errorf("%s: %q, want %q", what, got, tc.want)
+		}
+	}
+	none := Rules6(wanted(t)["plain"])
+	for _, p := range []packet{{in: onBridge, out: outside, src: link, dst: world}, {in: outside, out: onBridge, src: world, dst: app}} {
+		if got := judge(none, chainForward, p); got != "drop" {
+			t.Errorf("no network has IPv6, %+v: %q", p, got)
+		}
+	}
+}
+
 func TestNATFor(t *testing.T) {
 	s := bridge(t, Config{})
 	n := s.NATFor("m", nil, []Forward{forward(t, "90:80", "172.16.0.2"), forward(t, "80:80", "172.16.0.3")})
@@ -155,8 +204,9 @@ func TestNATFor(t *testing.T) {
 
 func TestPortsText(t *testing.T) {
 	for in, want := range map[string]string{
-		"80": "80/tcp", "80/udp": "80/udp", "8080:80/tcp": "8080:80/tcp", "0.0.0.0:8080:80/TCP": "8080:80/tcp", "192.0.2.1:8080:80": "192.0.2.1:8080:80/tcp",
-		"192.0.2.1::80": "192.0.2.1::80/tcp", "x": "", "0": "", "80/sctp": "", "[::]:80:80": "", "fd00::1:80": "", "70000:80": "", "a:1:2:3": "", ":80": "80/tcp",
+		"80": "80/tcp", "80/udp": "80/udp", "8080:80/tcp": "8080:80/tcp", "0.0.0.0:8080:80/TCP": "0.0.0.0:8080:80/tcp", "192.0.2.1:8080:80": "192.0.2.1:8080:80/tcp",
+		"192.0.2.1::80": "192.0.2.1::80/tcp", "x": "", "0": "", "80/sctp": "", "[::]:80:80": "[::]:80:80/tcp", "[FD00::1]::80/udp": "[fd00::1]::80/udp", "[fd00::1]:80": "[fd00::1]::80/tcp",
+		"fd00::1:80": "", "[fd00::1]": "", "[fd00::1]80": "", "[192.0.2.1]:80:80": "", "[::ffff:192.0.2.1]:80:80": "", "[fe80::1%eth0]:80:80": "", "[::1]:1:2:3": "", "[]:80:80": "", "70000:80": "", "a:1:2:3": "", ":80": "80/tcp",
 	} {
 		p, err := ParsePort(in)
 		if want == "" {
@@ -174,6 +224,7 @@ func TestPortsText(t *testing.T) {
 func FuzzParsePort(f *testing.F) {
 	f.Add("192.0.2.1:8080:80/tcp")
 	f.Add("80")
+	f.Add("[fd00::1]::80/udp")
 	f.Fuzz(func(t *testing.T, s string) {
 		p, err := ParsePort(s)
 		if err != nil {
@@ -242,8 +293,15 @@ func TestConflict(t *testing.T) {
 			t.Errorf("%s: %v", other, err)
 		}
 	}
-	if err := Conflict(parse("192.0.2.1:80:80"), parse("192.0.2.2:80:80"), "web", "0"); err != nil {
-		t.Error(err)
+	for _, no := range [][2]string{{"192.0.2.1:80:80", "192.0.2.2:80:80"}, {"0.0.0.0:80:80", "[::]:80:80"}, {"[fd00::1]:80:80", "0.0.0.0:80:80"}, {"[::]:80:80", "192.0.2.1:80:80"}} {
+		if err := Conflict(parse(no[0]), parse(no[1]), "web", "0"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, yes := range [][2]string{{"[::]:80:80", "80:80"}, {"80:80", "0.0.0.0:80:80"}, {"[fd00::1]:80:80", "[::]:80:80"}, {"0.0.0.0:80:80", "192.0.2.1:80:80"}} {
+		if Conflict(parse(yes[0]), parse(yes[1]), "web", "0") == nil {
+			t.Errorf("%v at once", yes)
+		}
 	}
 	if err := Conflict(parse("192.0.2.1:80:80"), parse("80:80"), "web", "0"); err == nil || !strings.Contains(err.Error(), "192.0.2.1:80") {
 		t.Error(err)

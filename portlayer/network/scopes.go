@@ -37,9 +37,6 @@ func Create(s State, n spec.Network) (State, spec.Network, error) {
 	if n.Driver != "" && n.Driver != "bridge" {
 		return s, n, fmt.Errorf("network driver %q: a network that is made here is a bridge%w", n.Driver, hidden{errdefs.ErrInvalidArgument})
 	}
-	if n.Subnet6 != "" || n.Gateway6 != "" {
-		return s, n, fmt.Errorf("network %s: IPv6 subnets (--ipv6) are not supported%w", n.Name, hidden{errdefs.ErrNotImplemented})
-	}
 	n.Chosen = n.Subnet != ""
 	if n.Subnet == "" {
 		if n.IPRange != "" || n.Gateway != "" || len(n.Reserved) > 0 {
@@ -51,13 +48,19 @@ func Create(s State, n spec.Network) (State, spec.Network, error) {
 		}
 		n.Subnet = p.String()
 	}
+	n, err := s.choose6(n)
+	if err != nil {
+		return s, n, err
+	}
 	n.Driver, n.PortGroup, n.Builtin = "bridge", s.Scopes[s.Default].Net.PortGroup, false
 	sc, err := newScope(n)
 	if err != nil {
 		return s, n, err
 	}
-	if by := s.overlap(sc.Subnet); by != "" {
-		return s, n, fmt.Errorf("Pool overlaps with other one on this address space: %s is used by %s%w", sc.Subnet, by, hidden{errdefs.ErrPermissionDenied})
+	for _, p := range sc.subnets() {
+		if by := s.overlap(p); by != "" {
+			return s, n, fmt.Errorf("Pool overlaps with other one on this address space: %s is used by %s%w", p, by, hidden{errdefs.ErrPermissionDenied})
+		}
 	}
 	return s.withPending(sc), sc.Net, nil
 }
@@ -96,8 +99,10 @@ func Load(s State, n spec.Network) (State, error) {
 	if err != nil {
 		return s, err
 	}
-	if by := s.overlap(sc.Subnet); by != "" {
-		return s, fmt.Errorf("network %s: subnet %s is used by %s%w", n.Name, sc.Subnet, by, hidden{errdefs.ErrConflict})
+	for _, p := range sc.subnets() {
+		if by := s.overlap(p); by != "" {
+			return s, fmt.Errorf("network %s: subnet %s is used by %s%w", n.Name, p, by, hidden{errdefs.ErrConflict})
+		}
 	}
 	// The port group is the VCH's, which may have another since.
 	sc.Net.PortGroup = s.Scopes[s.Default].Net.PortGroup
@@ -125,7 +130,7 @@ func Remove(s State, network string, nameOf func(id string) string) (State, spec
 		}
 		slices.Sort(who)
 		return s, sc.Net, fmt.Errorf("error while removing network: network %s has active endpoints (%s)%w",
-			sc.Net.Name, strings.Join(who, ", "), hidden{errdefs.ErrPermissionDenied})
+			sc.Net.Name, strings.Join(slices.Compact(who), ", "), hidden{errdefs.ErrPermissionDenied})
 	}
 	s.Scopes = maps.Clone(s.Scopes)
 	delete(s.Scopes, sc.Net.Name)
@@ -176,12 +181,12 @@ func (s State) all() []Scope {
 // overlap names what a subnet overlaps; empty: nothing.
 func (s State) overlap(p netip.Prefix) string {
 	for _, sc := range s.all() {
-		if sc.Subnet.Overlaps(p) {
+		if sc.Subnet.Overlaps(p) || sc.Six.Subnet.Overlaps(p) {
 			return "network " + sc.Net.Name
 		}
 	}
 	for _, d := range s.Damaged {
-		if d.Subnet.IsValid() && d.Subnet.Overlaps(p) {
+		if d.Subnet.Overlaps(p) || d.Subnet6.Overlaps(p) {
 			return "network " + d.Name + ", whose file is damaged"
 		}
 	}
@@ -191,6 +196,14 @@ func (s State) overlap(p netip.Prefix) string {
 		}
 	}
 	return ""
+}
+
+// subnets are those that a network has.
+func (sc Scope) subnets() []netip.Prefix {
+	if sc.Net.IPv6 {
+		return []netip.Prefix{sc.Subnet, sc.Six.Subnet}
+	}
+	return []netip.Prefix{sc.Subnet}
 }
 
 // freeSubnet is the next subnet of the pool that overlaps nothing.
@@ -266,5 +279,5 @@ func newScope(n spec.Network) (Scope, error) {
 	}
 	sc.Net.Subnet, sc.Net.Gateway = subnet.String(), sc.Gateway.String()
 	sc.next = sc.Range.Addr()
-	return sc, nil
+	return sc.withSix()
 }

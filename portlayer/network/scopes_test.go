@@ -76,7 +76,6 @@ func TestCreate(t *testing.T) {
 		"gateway reserved":    {spec.Network{Name: "x", Subnet: "10.0.0.0/24", Gateway: "10.0.0.1", Reserved: map[string]string{"r": "10.0.0.1"}}, errdefs.IsInvalidArgument},
 		"reserved elsewhere":  {spec.Network{Name: "x", Subnet: "10.0.0.0/24", Reserved: map[string]string{"r": "10.1.0.1"}}, errdefs.IsInvalidArgument},
 		"range, no subnet":    {spec.Network{Name: "x", IPRange: "10.0.0.0/24"}, errdefs.IsInvalidArgument},
-		"IPv6":                {spec.Network{Name: "x", Subnet6: "fd00::/64"}, errdefs.IsNotImplemented},
 		"IPv6 as the subnet":  {spec.Network{Name: "x", Subnet: "fd00::/64"}, errdefs.IsInvalidArgument},
 		"driver":              {spec.Network{Name: "x", Driver: "overlay"}, errdefs.IsInvalidArgument},
 	} {

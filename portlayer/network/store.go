@@ -130,6 +130,8 @@ func (s *Store) read(ctx context.Context, p string) ([]byte, error) {
 var (
 	nameIn   = regexp.MustCompile(`"Name":\s*"([a-zA-Z0-9_.-]+)"`)
 	subnetIn = regexp.MustCompile(`"Subnet":\s*"([0-9./]+)"`)
+	// Of IPv6 likewise.
+	subnet6In = regexp.MustCompile(`"Subnet6":\s*"([0-9a-f:./]+)"`)
 )
 
 // parseRecord reads a network's file, or says what can be told of a damaged one.
@@ -153,9 +155,11 @@ func parseRecord(id string, b []byte, err error) (spec.Network, *Damaged) {
 	if m := nameIn.FindSubmatch(b); m != nil {
 		d.Name = string(m[1])
 	}
-	if m := subnetIn.FindSubmatch(b); m != nil {
-		if p, err := netip.ParsePrefix(string(m[1])); err == nil {
-			d.Subnet = p.Masked()
+	for re, to := range map[*regexp.Regexp]*netip.Prefix{subnetIn: &d.Subnet, subnet6In: &d.Subnet6} {
+		if m := re.FindSubmatch(b); m != nil {
+			if p, err := netip.ParsePrefix(string(m[1])); err == nil {
+				*to = p.Masked()
+			}
 		}
 	}
 	return spec.Network{}, d

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,7 +16,8 @@ import (
 // of many containers share one layer 2. In: IPv4 and ARP of the peers, each from
 // its own addresses, and of the gateway, which routes for any address. Out: only
 // what has the card's own addresses, so that nobody in the guest can speak for
-// another. All else is dropped: IPv6 and tagged frames too. It sees frames, not
+// another. So it is with IPv6 where the card has it, see filter6.go. All else is
+// dropped: tagged frames too. It sees frames, not
 // connections: who is no peer any more is cut off at once, and loopback is not
 // concerned. Who may administer the guest's network (--privileged, NET_ADMIN) may
 // take the guest's own filter away; the others' remain.
@@ -49,12 +51,12 @@ type FilterSet struct {
 	Elements [][]byte // sorted, none twice
 }
 
-// FilterRule accepts a frame that has Head and whose Set.Fields are in Set, if there
-// is one.
+// FilterRule accepts a frame that has Head and whose Fields of each set, if there are
+// any, are in it.
 type FilterRule struct {
 	Chain string
 	Head  []Match
-	Set   FilterSet // without elements
+	Sets  []FilterSet // without elements
 }
 
 // Match is a field with one value.
@@ -102,20 +104,25 @@ func (f Filter) Ruleset() (Ruleset, error) {
 		return m
 	}
 	var own, ownARP, peers, peersARP, gateway, gatewayARP [][]byte
+	var six filter6
 	self := mac(f.MAC)
-	for _, ip := range f.ips(f.Addresses, &errs) {
+	ips, ips6 := f.ips(f.Addresses, &errs)
+	for _, ip := range ips {
 		own = append(own, slices.Concat(self, ip))
 		ownARP = append(ownARP, slices.Concat(self, self, ip))
 	}
+	six.own.add(self, ips6)
 	for _, p := range f.Peers {
 		m := mac(p.MAC)
 		if bytes.Equal(m, self) {
 			continue // nobody else has it
 		}
-		for _, ip := range f.ips(p.Addresses, &errs) {
+		ips, ips6 := f.ips(p.Addresses, &errs)
+		for _, ip := range ips {
 			peers = append(peers, slices.Concat(m, ip))
 			peersARP = append(peersARP, slices.Concat(m, m, ip))
 		}
+		six.peers.add(m, ips6)
 	}
 	if f.GatewayMAC != "" {
 		m := mac(f.GatewayMAC)
@@ -128,11 +135,7 @@ func (f Filter) Ruleset() (Ruleset, error) {
 	// Ethernet's ARP for IPv4: the fields are where they are only in that.
 	arp := []Match{{etherType(), []byte{0x08, 0x06}}, {arpKind(), []byte{0, 1, 0x08, 0, 6, 4}}}
 	add := func(chain, name string, head []Match, elements [][]byte, fields ...Field) {
-		set := FilterSet{Name: name, Fields: fields}
-		r.Rules = append(r.Rules, FilterRule{Chain: chain, Head: head, Set: set})
-		slices.SortFunc(elements, bytes.Compare)
-		set.Elements = slices.CompactFunc(elements, bytes.Equal)
-		r.Sets = append(r.Sets, set)
+		r.Rules = append(r.Rules, FilterRule{Chain: chain, Head: head, Sets: []FilterSet{r.set(name, elements, fields...)}})
 	}
 	add(chainIn, "peers", ipv4, peers, etherSource(), ipSource())
 	add(chainIn, "gateway", ipv4, gateway, etherSource())
@@ -141,25 +144,39 @@ func (f Filter) Ruleset() (Ruleset, error) {
 	add(chainIn, "gateway_arp", arp, gatewayARP, etherSource(), arpHardware())
 	add(chainOut, "own", ipv4, own, etherSource(), ipSource())
 	add(chainOut, "own_arp", arp, ownARP, etherSource(), arpHardware(), arpAddress())
+	if len(six.own.pairs) > 0 {
+		r.six(six, gatewayARP)
+	}
 	return r, nil
 }
 
-// ips are the IPv4 addresses among list; IPv6 passes no filter.
-func (f Filter) ips(list []string, errs *[]error) [][]byte {
-	var out [][]byte
+// set adds a set, and gives it without its elements.
+func (r *Ruleset) set(name string, elements [][]byte, fields ...Field) FilterSet {
+	set := FilterSet{Name: name, Fields: fields}
+	slices.SortFunc(elements, bytes.Compare)
+	full := set
+	full.Elements = slices.CompactFunc(elements, bytes.Equal)
+	r.Sets = append(r.Sets, full)
+	return set
+}
+
+// ips are the addresses of list, IPv4 and IPv6.
+func (f Filter) ips(list []string, errs *[]error) (four, six [][]byte) {
 	for _, s := range list {
 		text, _, _ := strings.Cut(s, "/")
 		a, err := netip.ParseAddr(text)
 		switch {
 		case err != nil:
 			*errs = append(*errs, fmt.Errorf("filter on %s: %w", f.Link, err))
-		case a.Is4() && !a.IsUnspecified() && !a.IsMulticast():
-			out = append(out, a.AsSlice())
-		case a.Is4():
+		case a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a.Zone() != "":
 			*errs = append(*errs, fmt.Errorf("filter on %s: %s is not the address of a card", f.Link, s))
+		case a.Is4():
+			four = append(four, a.AsSlice())
+		default:
+			six = append(six, a.AsSlice())
 		}
 	}
-	return out
+	return four, six
 }
 
 // String is the ruleset as `nft list` would show it.
@@ -187,8 +204,8 @@ func (r Ruleset) String() string {
 			for _, m := range rule.Head {
 				words = append(words, fmt.Sprintf("%s 0x%x", m.Field.Name, m.Value))
 			}
-			if rule.Set.Name != "" {
-				words = append(words, names(rule.Set.Fields, func(f Field) string { return f.Name }), "@"+rule.Set.Name)
+			for _, s := range rule.Sets {
+				words = append(words, names(s.Fields, func(f Field) string { return f.Name }), "@"+s.Name)
 			}
 			fmt.Fprintf(&b, "\t\t%s accept\n", strings.Join(words, " "))
 		}
@@ -211,11 +228,14 @@ func (s FilterSet) element(e []byte) string {
 	for _, f := range s.Fields {
 		v := e[:f.Len]
 		e = e[f.Len:]
-		text := net.HardwareAddr(v).String()
-		if f.Len == 4 {
-			text = net.IP(v).String()
+		switch f.Len {
+		case 1:
+			list = append(list, strconv.Itoa(int(v[0])))
+		case 6:
+			list = append(list, net.HardwareAddr(v).String())
+		default:
+			list = append(list, net.IP(v).String())
 		}
-		list = append(list, text)
 	}
 	return strings.Join(list, " . ")
 }

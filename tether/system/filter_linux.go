@@ -119,7 +119,7 @@ func install(c *nftables.Conn, r Ruleset) error {
 			Priority: &priority, Policy: &drop, Device: r.Link})
 	}
 	for _, rule := range r.Rules {
-		c.AddRule(&nftables.Rule{Table: t, Chain: chains[rule.Chain], Exprs: compile(rule, sets[rule.Set.Name])})
+		c.AddRule(&nftables.Rule{Table: t, Chain: chains[rule.Chain], Exprs: compile(rule, sets)})
 	}
 	return nil
 }
@@ -144,7 +144,10 @@ func changeSets(c *nftables.Conn, old, r Ruleset) error {
 }
 
 func kernelSet(t *nftables.Table, s FilterSet) (*nftables.Set, error) {
-	types := map[string]nftables.SetDatatype{"ether_addr": nftables.TypeEtherAddr, "ipv4_addr": nftables.TypeIPAddr}
+	types := map[string]nftables.SetDatatype{
+		"ether_addr": nftables.TypeEtherAddr, "ipv4_addr": nftables.TypeIPAddr, "ipv6_addr": nftables.TypeIP6Addr,
+		"inet_proto": nftables.TypeInetProto, "icmpv6_type": nftables.TypeICMP6Type,
+	}
 	set := &nftables.Set{Table: t, Name: s.Name, KeyType: types[s.Fields[0].Kind]}
 	if len(s.Fields) == 1 {
 		return set, nil
@@ -179,7 +182,7 @@ func addElements(c *nftables.Conn, set *nftables.Set, s FilterSet) error {
 }
 
 // compile gives the expressions of one rule.
-func compile(rule FilterRule, set *nftables.Set) []expr.Any {
+func compile(rule FilterRule, sets map[string]*nftables.Set) []expr.Any {
 	load := func(f Field, register uint32) expr.Any {
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseLLHeader, Offset: f.Offset, Len: f.Len}
 	}
@@ -187,13 +190,14 @@ func compile(rule FilterRule, set *nftables.Set) []expr.Any {
 	for _, m := range rule.Head {
 		list = append(list, load(m.Field, reg32), &expr.Cmp{Op: expr.CmpOpEq, Register: reg32, Data: m.Value})
 	}
-	if set == nil {
-		return append(list, &expr.Verdict{Kind: expr.VerdictAccept})
+	for _, s := range rule.Sets {
+		register := uint32(reg32)
+		for _, f := range s.Fields {
+			list = append(list, load(f, register))
+			register += (f.Len + 3) / 4
+		}
+		set := sets[s.Name]
+		list = append(list, &expr.Lookup{SourceRegister: reg32, SetName: set.Name, SetID: set.ID})
 	}
-	register := uint32(reg32)
-	for _, f := range rule.Set.Fields {
-		list = append(list, load(f, register))
-		register += (f.Len + 3) / 4
-	}
-	return append(list, &expr.Lookup{SourceRegister: reg32, SetName: set.Name, SetID: set.ID}, &expr.Verdict{Kind: expr.VerdictAccept})
+	return append(list, &expr.Verdict{Kind: expr.VerdictAccept})
 }

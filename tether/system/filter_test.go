@@ -17,6 +17,8 @@ func TestFilterRuleset(t *testing.T) {
 	for name, f := range map[string]Filter{
 		"nobody": {Link: "eth0", MAC: self, Addresses: []string{"172.16.0.2/16"}},
 		"off":    {Link: "eth0", MAC: self, GatewayMAC: gateway, Peers: []Peer{{one, []string{"172.16.0.3"}}}},
+		"six": {Link: "eth0", MAC: self, Addresses: []string{"172.17.0.2/16", "fd00:17::2/64"}, GatewayMAC: gateway, Peers: []Peer{
+			{one, []string{"172.17.0.3", "fd00:17::3"}}, {two, []string{"172.17.0.4"}}}},
 		"two-networks": {Link: "eth0", MAC: self, Addresses: []string{"172.17.0.2/16", "172.16.0.2/16"}, GatewayMAC: gateway, Peers: []Peer{
 			{two, []string{"172.17.0.4", "172.16.0.4", "fd00::4"}}, {one, []string{"172.16.0.3"}}, {one, []string{"172.16.0.3"}},
 			{strings.ToUpper(self), []string{"172.16.0.2"}}}},
@@ -47,6 +49,10 @@ func TestFilterRefuses(t *testing.T) {
 		"nonsense":          func(f *Filter) { f.MAC = "nonsense" },
 		"missing":           func(f *Filter) { f.Addresses = []string{"missing"} },
 		"0.0.0.0":           func(f *Filter) { f.Addresses = []string{"0.0.0.0/0"} },
+		"::ffff:10.0.0.1":   func(f *Filter) { f.Addresses = []string{"::ffff:10.0.0.1/120"} },
+		"::":                func(f *Filter) { f.Addresses = []string{"::/0"} },
+		"fe80::1%eth0":      func(f *Filter) { f.Addresses = []string{"fe80::1%eth0/64"} },
+		"ff02::1":           func(f *Filter) { f.Peers = []Peer{{"00:50:56:00:00:02", []string{"ff02::1"}}} },
 		"224.0.0.1":         func(f *Filter) { f.Peers = []Peer{{"00:50:56:00:00:02", []string{"224.0.0.1"}}} },
 		"01:00:5e:00:00:01": func(f *Filter) { f.GatewayMAC = "01:00:5e:00:00:01" },
 		"gateway":           func(f *Filter) { f.GatewayMAC = "gateway" },
@@ -80,10 +86,20 @@ func TestAnnouncement(t *testing.T) {
 	if want := "ffffffffffff" + "005056000001" + "0806" + "0001080006040001" + "005056000001" + "ac100002" + "000000000000" + "ac100002"; hex.EncodeToString(frame) != want || err != nil {
 		t.Errorf("%x %v, want %s", frame, err, want)
 	}
-	for _, bad := range [][2]string{{"", "10.0.0.1"}, {"00:50:56:00:00:01", ""}, {"00:50:56:00:00:01", "fd00::1/64"}} {
+	for _, bad := range [][2]string{{"", "10.0.0.1"}, {"00:50:56:00:00:01", ""}, {"00:50:56:00:00:01", "fd00:::1/64"}} {
 		if _, err := announcement(bad[0], bad[1]); err == nil {
 			t.Errorf("%v: no error", bad)
 		}
+	}
+}
+
+// TestAdvertisement: what the kernel of a peer takes, and its filter lets in.
+func TestAdvertisement(t *testing.T) {
+	frame, err := announcement("00:50:56:00:00:01", "fd00:17::2/64")
+	want := "333300000001" + "005056000001" + "86dd" + "6000000000203aff" + "fd000017000000000000000000000002" + "ff020000000000000000000000000001" +
+		"8800" + "061b" + "20000000" + "fd000017000000000000000000000002" + "0201" + "005056000001"
+	if hex.EncodeToString(frame) != want || err != nil {
+		t.Errorf("%x %v, want %s", frame, err, want)
 	}
 }
 
@@ -104,6 +120,7 @@ func TestMergeHosts(t *testing.T) {
 
 func FuzzFilter(f *testing.F) {
 	f.Add("00:50:56:00:00:01", "172.16.0.2/16", "00:50:56:00:00:02", "172.16.0.3", "00:50:56:00:00:fe")
+	f.Add("00:50:56:00:00:01", "fd00::2/64", "00:50:56:00:00:02", "fd00::3", "00:50:56:00:00:fe")
 	f.Add("", "", "", "", "")
 	f.Fuzz(func(t *testing.T, mac, own, peer, ip, gateway string) {
 		r, err := Filter{Link: "eth0", MAC: mac, Addresses: []string{own}, GatewayMAC: gateway, Peers: []Peer{{peer, []string{ip}}}}.Ruleset()

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"slices"
@@ -90,19 +91,47 @@ func MergeHosts(current, before, after string) string {
 }
 
 // announcement is the frame by which a card says which address it has: an ARP
-// request for its own (RFC 5227, section 3).
+// request for its own (RFC 5227, section 3), or a neighbour's answer that nobody
+// asked for (RFC 4861, section 7.2.6).
 func announcement(mac, cidr string) ([]byte, error) {
 	hw, err := net.ParseMAC(mac)
 	if err != nil || len(hw) != 6 {
 		return nil, fmt.Errorf("%q is not the address of a card", mac)
 	}
 	text, _, _ := strings.Cut(cidr, "/")
-	ip := net.ParseIP(text).To4()
+	addr := net.ParseIP(text)
+	if addr == nil {
+		return nil, fmt.Errorf("%q is not an IP address", cidr)
+	}
+	ip := addr.To4()
 	if ip == nil {
-		return nil, fmt.Errorf("%q is not an IPv4 address", cidr)
+		return advertisement(hw, addr), nil
 	}
 	return slices.Concat([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, []byte(hw), []byte{0x08, 0x06},
 		[]byte{0, 1, 0x08, 0, 6, 4, 0, 1}, []byte(hw), []byte(ip), make([]byte, 6), []byte(ip)), nil
+}
+
+// advertisement goes to all nodes (ff02::1) and replaces what they know.
+func advertisement(hw net.HardwareAddr, ip net.IP) []byte {
+	const override = 0x20
+	all := net.IP{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}
+	icmp := slices.Concat([]byte{neighbourAnswer, 0, 0, 0, override, 0, 0, 0}, []byte(ip), []byte{2, 1}, []byte(hw))
+	// Of the addresses, the length, the protocol and the message (RFC 8200, 8.1).
+	binary.BigEndian.PutUint16(icmp[2:], checksum(slices.Concat([]byte(ip), []byte(all), []byte{0, 0, 0, byte(len(icmp)), 0, 0, 0, protoICMP6}, icmp)))
+	return slices.Concat([]byte{0x33, 0x33, 0, 0, 0, 1}, []byte(hw), []byte{0x86, 0xdd},
+		[]byte{0x60, 0, 0, 0, 0, byte(len(icmp)), protoICMP6, 255}, []byte(ip), []byte(all), icmp)
+}
+
+// checksum is the Internet's (RFC 1071), of an even number of bytes.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
 }
 
 // sysctlPath is the file below /proc/sys of a kernel parameter: dots separate,

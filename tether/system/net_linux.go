@@ -1,8 +1,10 @@
 package system
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/bits"
 	"net"
 	"slices"
@@ -113,16 +115,28 @@ func (l *Link) SetAddress(cidr string) error {
 // that are new. Those that stay are not touched. What goes, goes first: an address
 // added to a subnet that has one would go with that one.
 func (l *Link) SetAddresses(cidrs []string) (added []string, err error) {
-	old, err := netlink.AddrList(l.l, netlink.FAMILY_V4)
+	return l.setAddresses(netlink.FAMILY_V4, 0, cidrs)
+}
+
+// SetAddresses6 likewise makes cidrs its only IPv6 addresses besides link-local
+// ones. They can be used at once: who gives them out gives each once.
+func (l *Link) SetAddresses6(cidrs []string) (added []string, err error) {
+	return l.setAddresses(netlink.FAMILY_V6, unix.IFA_F_NODAD, cidrs)
+}
+
+func (l *Link) setAddresses(family, flags int, cidrs []string) (added []string, err error) {
+	old, err := netlink.AddrList(l.l, family)
 	if err != nil {
 		return nil, fmt.Errorf("%s: addresses: %w", l.Name, err)
 	}
+	old = slices.DeleteFunc(old, func(a netlink.Addr) bool { return family == netlink.FAMILY_V6 && a.IP.IsLinkLocalUnicast() })
 	var want []*netlink.Addr
 	for _, cidr := range cidrs {
 		a, err := netlink.ParseAddr(cidr)
 		if err != nil {
 			return nil, fmt.Errorf("%s: address %q: %w", l.Name, cidr, err)
 		}
+		a.Flags = flags
 		want = append(want, a)
 	}
 	same := func(a netlink.Addr, b *netlink.Addr) bool { return a.IPNet.String() == b.IPNet.String() }
@@ -146,6 +160,25 @@ func (l *Link) SetAddresses(cidrs []string) (added []string, err error) {
 	return added, nil
 }
 
+// IPv6 turns IPv6 on or off on the interface. Turned on, it has a link-local address
+// and waits for nothing: it does not look for duplicates, and takes no addresses
+// and routes from whoever says to be a router.
+func (l *Link) IPv6(on bool) error {
+	list := []struct{ name, value string }{{"disable_ipv6", "1"}}
+	if on {
+		list = []struct{ name, value string }{{"accept_ra", "0"}, {"autoconf", "0"}, {"accept_redirects", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}}
+	}
+	for _, s := range list {
+		if err := Sysctl("net.ipv6.conf."+strings.ReplaceAll(l.Name, ".", "/")+"."+s.name, s.value); err != nil {
+			if !on && errors.Is(err, fs.ErrNotExist) {
+				return nil // a kernel without IPv6
+			}
+			return fmt.Errorf("%s: IPv6: %w", l.Name, err)
+		}
+	}
+	return nil
+}
+
 // SetDefaultRoute sends what has no other route through gateway. A gateway
 // outside the interface's own network is reached on the link.
 func (l *Link) SetDefaultRoute(gateway string, metric int) error {
@@ -163,7 +196,16 @@ func (l *Link) SetDefaultRoute(gateway string, metric int) error {
 // KeepDefaultRoute removes the interface's default routes but the one through
 // gateway; with none given, all of them.
 func (l *Link) KeepDefaultRoute(gateway string) error {
-	list, err := netlink.RouteList(l.l, netlink.FAMILY_V4)
+	return l.keepDefaultRoute(netlink.FAMILY_V4, gateway)
+}
+
+// KeepDefaultRoute6 is that of IPv6.
+func (l *Link) KeepDefaultRoute6(gateway string) error {
+	return l.keepDefaultRoute(netlink.FAMILY_V6, gateway)
+}
+
+func (l *Link) keepDefaultRoute(family int, gateway string) error {
+	list, err := netlink.RouteList(l.l, family)
 	if err != nil {
 		return fmt.Errorf("%s: routes: %w", l.Name, err)
 	}
@@ -190,7 +232,7 @@ func (l *Link) Announce(cidr string) error {
 		return fmt.Errorf("%s: announce %s: %w", l.Name, cidr, err)
 	}
 	defer unix.Close(fd)
-	to := &unix.SockaddrLinklayer{Protocol: bits.ReverseBytes16(unix.ETH_P_ARP), Ifindex: l.l.Attrs().Index, Halen: 6}
+	to := &unix.SockaddrLinklayer{Protocol: bits.ReverseBytes16(binary.BigEndian.Uint16(frame[12:])), Ifindex: l.l.Attrs().Index, Halen: 6}
 	copy(to.Addr[:], frame[:6])
 	if err := unix.Sendto(fd, frame, 0, to); err != nil {
 		return fmt.Errorf("%s: announce %s: %w", l.Name, cidr, err)

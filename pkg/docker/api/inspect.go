@@ -122,6 +122,13 @@ func networks(i engine.Info) map[string]*network.EndpointSettings {
 		if ep.Static && err == nil {
 			s.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: p.Addr().String()}
 		}
+		p6, err6 := netip.ParsePrefix(ep.IP6)
+		if ep.Static6 && err6 == nil {
+			if s.IPAMConfig == nil {
+				s.IPAMConfig = &network.EndpointIPAMConfig{}
+			}
+			s.IPAMConfig.IPv6Address = p6.Addr().String()
+		}
 		if ep.Network != "bridge" && ep.Trust == "" {
 			s.DNSNames = dnsNames(i.Container, n)
 		}
@@ -130,6 +137,9 @@ func networks(i engine.Info) map[string]*network.EndpointSettings {
 			s.Gateway, s.MacAddress = ep.Gateway, ep.MAC
 			if err == nil {
 				s.IPAddress, s.IPPrefixLen = p.Addr().String(), p.Bits()
+			}
+			if err6 == nil {
+				s.GlobalIPv6Address, s.GlobalIPv6PrefixLen, s.IPv6Gateway = p6.Addr().String(), p6.Bits(), ep.Gateway6
 			}
 		}
 		out[ep.Network] = s
@@ -159,9 +169,13 @@ func portMap(i engine.Info) nat.PortMap {
 		}
 		out[nat.Port(p)] = nil
 	}
+	six := slices.ContainsFunc(i.Container.Endpoints, func(e spec.Endpoint) bool { return e.Gateway6 != "" })
 	for _, p := range i.AllPorts() {
 		key := nat.Port(fmt.Sprintf("%d/%s", p.Port, p.Proto))
 		out[key] = append(out[key], nat.PortBinding{HostIP: cmp.Or(p.HostIP, "0.0.0.0"), HostPort: strconv.Itoa(p.HostPort)})
+		if p.HostIP == "" && six {
+			out[key] = append(out[key], nat.PortBinding{HostIP: "::", HostPort: strconv.Itoa(p.HostPort)})
+		}
 	}
 	return out
 }

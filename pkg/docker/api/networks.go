@@ -32,12 +32,15 @@ func (s *server) networkRoutes() []route {
 // networkInspect is a network in Docker's words; its containers only if asked.
 func networkInspect(n engine.NetworkInfo, containers bool) network.Inspect {
 	i := network.Inspect{
-		Name: n.Name, ID: n.ID, Created: n.Created, Scope: "local", Driver: n.Driver, EnableIPv4: n.Subnet != "" || n.Trust != "", Internal: n.Internal, Attachable: n.Attachable,
+		Name: n.Name, ID: n.ID, Created: n.Created, Scope: "local", Driver: n.Driver, EnableIPv4: n.Subnet != "" || n.Trust != "", EnableIPv6: n.IPv6, Internal: n.Internal, Attachable: n.Attachable,
 		IPAM:   network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}},
 		Labels: mapOrEmpty(n.Labels), Options: map[string]string{}, Containers: map[string]network.EndpointResource{},
 	}
 	if n.Subnet != "" {
 		i.IPAM.Config = append(i.IPAM.Config, network.IPAMConfig{Subnet: n.Subnet, IPRange: n.IPRange, Gateway: n.Gateway, AuxAddress: n.Reserved})
+	}
+	if n.IPv6 {
+		i.IPAM.Config = append(i.IPAM.Config, network.IPAMConfig{Subnet: n.Subnet6, IPRange: n.IPRange6, Gateway: n.Gateway6, AuxAddress: n.Reserved6})
 	}
 	for k, v := range n.Options {
 		i.Options[k] = v
@@ -70,6 +73,9 @@ func networkInspect(n engine.NetworkInfo, containers bool) network.Inspect {
 		r := network.EndpointResource{Name: m.Container.Name, EndpointID: ep.EndpointID, MacAddress: ep.MacAddress}
 		if ep.IPAddress != "" {
 			r.IPv4Address = fmt.Sprintf("%s/%d", ep.IPAddress, ep.IPPrefixLen)
+		}
+		if ep.GlobalIPv6Address != "" {
+			r.IPv6Address = fmt.Sprintf("%s/%d", ep.GlobalIPv6Address, ep.GlobalIPv6PrefixLen)
 		}
 		i.Containers[m.Container.ID] = r
 	}
@@ -143,10 +149,15 @@ func (s *server) postNetworkCreate(ctx context.Context, w http.ResponseWriter, r
 // does not have.
 func networkOf(q *network.CreateRequest) (spec.Network, error) {
 	n := spec.Network{Name: q.Name, Driver: q.Driver, Internal: q.Internal, Attachable: q.Attachable, Labels: q.Labels, Options: q.Options}
+	four, err := enabled(q.EnableIPv4, q.Options, "com.docker.network.enable_ipv4", true)
+	if err != nil {
+		return n, err
+	}
+	if n.IPv6, err = enabled(q.EnableIPv6, q.Options, "com.docker.network.enable_ipv6", false); err != nil {
+		return n, err
+	}
 	switch {
-	case q.EnableIPv6 != nil && *q.EnableIPv6:
-		return n, missing("IPv6 networks (--ipv6): this version has IPv4 only")
-	case q.EnableIPv4 != nil && !*q.EnableIPv4:
+	case !four:
 		return n, missing("networks without IPv4 (--ipv4=false)")
 	case q.Scope == "swarm":
 		return n, missing("Swarm networks (--scope swarm): a VCH is no Swarm")
@@ -168,17 +179,38 @@ func networkOf(q *network.CreateRequest) (spec.Network, error) {
 	if err := network.ValidateIPAM(q.IPAM, true); err != nil {
 		return n, badRequest("%v", err)
 	}
-	for i, c := range q.IPAM.Config {
+	for _, c := range q.IPAM.Config {
 		// ValidateIPAM has parsed it.
-		if strings.Contains(c.Subnet, ":") {
-			return n, missing("IPv6 networks (--subnet " + c.Subnet + "): this version has IPv4 only")
+		six := strings.Contains(c.Subnet, ":")
+		switch {
+		case six && !n.IPv6:
+			return n, badRequest("an IPv6 subnet (--subnet %s) of a network without IPv6: add --ipv6", c.Subnet)
+		case six && n.Subnet6 != "" || !six && n.Subnet != "":
+			return n, missing("a second subnet of one kind of a network (--subnet " + c.Subnet + ")")
+		case six:
+			n.Subnet6, n.IPRange6, n.Gateway6, n.Reserved6 = c.Subnet, c.IPRange, c.Gateway, c.AuxAddress
+		default:
+			n.Subnet, n.IPRange, n.Gateway, n.Reserved = c.Subnet, c.IPRange, c.Gateway, c.AuxAddress
 		}
-		if i > 0 {
-			return n, missing("a second subnet of a network (--subnet " + c.Subnet + ")")
-		}
-		n.Subnet, n.IPRange, n.Gateway, n.Reserved = c.Subnet, c.IPRange, c.Gateway, c.AuxAddress
 	}
 	return n, nil
+}
+
+// enabled is what a request asks for with a field or, without that, with a driver
+// option.
+func enabled(field *bool, options map[string]string, option string, usual bool) (bool, error) {
+	v, ok := options[option]
+	switch {
+	case field != nil:
+		return *field, nil
+	case !ok:
+		return usual, nil
+	}
+	on, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, badRequest("driver-opt %q is not a valid bool", option)
+	}
+	return on, nil
 }
 
 func (s *server) postNetworkConnect(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {

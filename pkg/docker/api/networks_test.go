@@ -12,6 +12,7 @@ import (
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
@@ -80,6 +81,58 @@ func TestNetworkGoldens(t *testing.T) {
 	h.golden("ps-ports.json", string(list[0].Ports), web)
 }
 
+// TestNetwork6: what is shown of IPv6.
+func TestNetwork6(t *testing.T) {
+	h := serve(t, false)
+	on := true
+	h.network("six", network.CreateOptions{EnableIPv6: &on, IPAM: &network.IPAM{Config: []network.IPAMConfig{
+		{Subnet: "10.6.0.0/24"}, {Subnet: "fd00:6::/64", IPRange: "fd00:6::/80", Gateway: "fd00:6::9", AuxAddress: map[string]string{"printer": "fd00:6::7"}},
+	}}})
+	r, err := h.c.ContainerCreate(h.ctx, &container.Config{Image: "busybox", Cmd: []string{"sleep", "1h"}},
+		&container.HostConfig{NetworkMode: "six", PortBindings: nat.PortMap{"80/tcp": {{HostPort: "8080"}}, "81/tcp": {{HostIP: "::", HostPort: "81"}}}},
+		&network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"six": {IPAMConfig: &network.EndpointIPAMConfig{IPv6Address: "fd00:6::42"}}}}, nil, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.start(r.ID)
+	n, err := h.c.NetworkInspect(h.ctx, "six", network.InspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []network.IPAMConfig{{Subnet: "10.6.0.0/24", Gateway: "10.6.0.1"},
+		{Subnet: "fd00:6::/64", IPRange: "fd00:6::/80", Gateway: "fd00:6::9", AuxAddress: map[string]string{"printer": "fd00:6::7"}}}
+	if d := cmp.Diff(want, n.IPAM.Config); d != "" || !n.EnableIPv6 || !n.EnableIPv4 || n.Containers[r.ID].IPv6Address != "fd00:6::42/64" {
+		t.Errorf("%+v, IPAM (-want +got):\n%s", n, d)
+	}
+	i, err := h.c.ContainerInspect(h.ctx, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ep := i.NetworkSettings.Networks["six"]
+	if ep.GlobalIPv6Address != "fd00:6::42" || ep.GlobalIPv6PrefixLen != 64 || ep.IPv6Gateway != "fd00:6::9" ||
+		ep.IPAMConfig == nil || ep.IPAMConfig.IPv6Address != "fd00:6::42" || ep.IPAMConfig.IPv4Address != "" || ep.IPAddress == "" {
+		t.Errorf("%+v", ep)
+	}
+	if d := cmp.Diff(nat.PortMap{"80/tcp": {{HostIP: "0.0.0.0", HostPort: "8080"}, {HostIP: "::", HostPort: "8080"}}, "81/tcp": {{HostIP: "::", HostPort: "81"}}}, i.NetworkSettings.Ports); d != "" {
+		t.Errorf("ports (-want +got):\n%s", d)
+	}
+	// Without a subnet one is chosen, and no address of it can be asked for.
+	h.network("any", network.CreateOptions{Options: map[string]string{"com.docker.network.enable_ipv6": "true"}})
+	if n, err = h.c.NetworkInspect(h.ctx, "any", network.InspectOptions{}); err != nil || !n.EnableIPv6 || len(n.IPAM.Config) != 2 || !strings.HasPrefix(n.IPAM.Config[1].Subnet, "fd00:") {
+		t.Errorf("%+v, %v", n, err)
+	}
+	err = h.c.NetworkConnect(h.ctx, "any", "web", &network.EndpointSettings{IPAMConfig: &network.EndpointIPAMConfig{IPv6Address: "fd00::99"}})
+	if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "user configured subnets") {
+		t.Errorf("%v", err)
+	}
+	if err = h.c.NetworkConnect(h.ctx, "any", "web", nil); err != nil {
+		t.Error(err)
+	}
+	if i, err = h.c.ContainerInspect(h.ctx, "web"); err != nil || i.NetworkSettings.Networks["any"].GlobalIPv6Address == "" {
+		t.Errorf("%+v, %v", i.NetworkSettings, err)
+	}
+}
+
 func TestNetworkStatuses(t *testing.T) {
 	h := serve(t, false)
 	front := h.front()
@@ -103,8 +156,9 @@ func TestNetworkStatuses(t *testing.T) {
 		{"POST /networks/create", `{"Name":"x","Driver":"host"}`, 403, `only one instance of \"host\" network is allowed`},
 		{"POST /networks/create", `{"Name":"x","Driver":"overlay"}`, 501, `network driver \"overlay\"`},
 		{"POST /networks/create", `{"Name":"x","Driver":"macvlan"}`, 501, `network driver \"macvlan\"`},
-		{"POST /networks/create", `{"Name":"x","EnableIPv6":true}`, 501, "--ipv6"},
 		{"POST /networks/create", `{"Name":"x","EnableIPv4":false}`, 501, "--ipv4=false"},
+		{"POST /networks/create", `{"Name":"x","Options":{"com.docker.network.enable_ipv4":"0"}}`, 501, "--ipv4=false"},
+		{"POST /networks/create", `{"Name":"x","Options":{"com.docker.network.enable_ipv6":"maybe"}}`, 400, `driver-opt \"com.docker.network.enable_ipv6\" is not a valid bool`},
 		{"POST /networks/create", `{"Name":"x","Scope":"swarm"}`, 501, "--scope swarm"},
 		{"POST /networks/create", `{"Name":"x","Ingress":true}`, 501, "--ingress"},
 		{"POST /networks/create", `{"Name":"x","ConfigOnly":true}`, 501, "--config-only"},
@@ -116,8 +170,11 @@ func TestNetworkStatuses(t *testing.T) {
 		{"POST /networks/create", ipam(`{"Subnet":"10.9.0.0/24","Gateway":"10.8.0.1"}`), 400, "invalid gateway 10.8.0.1: parent subnet 10.9.0.0/24 doesn't contain this address"},
 		{"POST /networks/create", ipam(`{"Gateway":"10.8.0.1"}`), 400, "invalid CIDR block notation"},
 		{"POST /networks/create", ipam(`{"Subnet":"10.9.0.0/32"}`), 400, "no room"},
-		{"POST /networks/create", ipam(`{"Subnet":"fd00::/64"}`), 501, "--subnet fd00::/64"},
+		{"POST /networks/create", ipam(`{"Subnet":"fd00::/64"}`), 400, "--subnet fd00::/64"},
 		{"POST /networks/create", ipam(`{"Subnet":"10.9.0.0/24"},{"Subnet":"10.10.0.0/24"}`), 501, "second subnet"},
+		{"POST /networks/create", `{"Name":"x","EnableIPv6":true,"IPAM":{"Config":[{"Subnet":"fd00::/64"},{"Subnet":"fd01::/64"}]}}`, 501, "second subnet"},
+		{"POST /networks/create", `{"Name":"x","EnableIPv6":true,"IPAM":{"Config":[{"Subnet":"fd00::/64","Gateway":"fd01::1"}]}}`, 400, "invalid gateway fd01::1: parent subnet fd00::/64"},
+		{"POST /networks/create", `{"Name":"x","EnableIPv6":true,"IPAM":{"Config":[{"Subnet":"fd00::/127"}]}}`, 400, "no room"},
 		{"POST /networks/create", ipam(`{"Subnet":"10.1.0.0/16"}`), 403, "Pool overlaps with other one on this address space"},
 		{"GET /networks/front?verbose=maybe", "", 400, "invalid value for verbose: maybe"},
 		{"GET /networks/front?scope=swarm", "", 404, "network front not found"},

@@ -71,6 +71,13 @@ func endpoints(r *Request, in buildInput) (eps []spec.Endpoint, hosts, warnings 
 	// are published as soon as the container is connected to one with.
 	more, err := placePorts(eps, nets, ports)
 	warnings, errs = append(warnings, more...), append(errs, err)
+	if !slices.ContainsFunc(wanted, func(w *wantedEndpoint) bool { return w.network.IPv6 && !w.network.Internal }) {
+		for _, p := range ports {
+			if strings.Contains(p.HostIP, ":") {
+				warnings = append(warnings, fmt.Sprintf("port %d/%s is published on %s, which has no effect while the container is on no network with IPv6", p.Port, p.Proto, p.HostIP))
+			}
+		}
+	}
 	return eps, hosts, warnings, errors.Join(errs...)
 }
 
@@ -213,7 +220,9 @@ func (w *wantedEndpoint) endpoint(find func(string) (spec.View, error)) (spec.En
 	}
 	if c := w.IPAMConfig; c != nil {
 		if c.IPv6Address != "" {
-			errs = append(errs, notImplemented("not supported: an IPv6 address of a container (--ip6): this version has no IPv6"))
+			addr, err := w.address6(c.IPv6Address)
+			errs = append(errs, err)
+			ep.IP6, ep.Static6 = addr, true
 		}
 		if len(c.LinkLocalIPs) > 0 {
 			errs = append(errs, notImplemented("not supported: link-local addresses of a container (--link-local-ip)"))
@@ -290,22 +299,35 @@ func (w *wantedEndpoint) address(text string) (string, error) {
 	if err != nil || !addr.Is4() || addr.IsUnspecified() {
 		return "", invalid("invalid endpoint settings:\ninvalid IPv4 address: %s", text)
 	}
-	n := w.network
-	if n.isDefault {
+	return w.within(addr, w.network.Chosen, cmp.Or(w.network.IPRange, w.network.Subnet))
+}
+
+// address6 likewise.
+func (w *wantedEndpoint) address6(text string) (string, error) {
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !addr.Is6() || addr.Is4In6() || addr.Zone() != "" || addr.IsUnspecified() {
+		return "", invalid("invalid endpoint settings:\ninvalid IPv6 address: %s", text)
+	}
+	if n := w.network; !n.isDefault && !n.IPv6 {
+		return "", invalid("invalid endpoint settings:\nnetwork %s has no IPv6 for address %s: make it with --ipv6 and a --subnet", n.Name, text)
+	}
+	return w.within(addr, w.network.Chosen6, cmp.Or(w.network.IPRange6, w.network.Subnet6))
+}
+
+// within checks that an address may be asked for: the subnet was chosen by a user,
+// and it or its range has it.
+func (w *wantedEndpoint) within(addr netip.Addr, chosen bool, within string) (string, error) {
+	if w.network.isDefault {
 		return "", invalid("invalid endpoint settings:\nuser specified IP address is supported on user defined networks only")
 	}
-	if isExternal(n.Network) && n.Subnet == "" {
+	if n := w.network; isExternal(n.Network) && n.Subnet == "" {
 		return "", invalid("invalid endpoint settings:\nno IP address can be chosen on network %s: its addresses come from DHCP", n.Name)
 	}
-	if !n.Chosen {
+	if !chosen {
 		return "", invalid("invalid endpoint settings:\nuser specified IP address is supported only when connecting to networks with user configured subnets")
 	}
-	within := n.Subnet
-	if n.IPRange != "" {
-		within = n.IPRange
-	}
 	if p, err := netip.ParsePrefix(within); err != nil || !p.Contains(addr) {
-		return "", invalid("invalid endpoint settings:\nno configured subnet or ip-range contain the IP address %s", text)
+		return "", invalid("invalid endpoint settings:\nno configured subnet or ip-range contain the IP address %s", addr)
 	}
 	return addr.String(), nil
 }

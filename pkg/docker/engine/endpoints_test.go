@@ -22,6 +22,7 @@ func networkInput() buildInput {
 		{ID: id("a"), Name: "front", Driver: "bridge", Subnet: "10.1.0.0/24", IPRange: "10.1.0.128/25", Chosen: true},
 		{ID: id("c"), Name: "back", Driver: "bridge", Subnet: "10.2.0.0/24", Chosen: true, Internal: true},
 		{ID: id("d"), Name: "auto", Driver: "bridge", Subnet: "172.17.0.0/16"},
+		{ID: id("e"), Name: "six", Driver: "bridge", Subnet: "10.3.0.0/24", IPv6: true, Subnet6: "fd00:6::/64", IPRange6: "fd00:6::/112", Chosen6: true},
 	}
 	in.Find = func(ref string) (spec.View, error) {
 		if ref == "db" || ref == "dbid" {
@@ -50,6 +51,9 @@ func TestEndpoints(t *testing.T) {
 		{"several: by priority", `"HostConfig":{"NetworkMode":"front"},"NetworkingConfig":{"EndpointsConfig":{"auto":{"GwPriority":7},"front":{}}}`, "auto; front"},
 		{"aliases", `"HostConfig":{"NetworkMode":"auto"},"NetworkingConfig":{"EndpointsConfig":{"auto":{"Aliases":["web","www","web"]}}}`, "auto aliases web,www"},
 		{"address", `"HostConfig":{"NetworkMode":"front"},"NetworkingConfig":{"EndpointsConfig":{"front":{"IPAMConfig":{"IPv4Address":"10.1.0.200"}}}}`, "front static 10.1.0.200"},
+		{"IPv6 address", `"HostConfig":{"NetworkMode":"six"},"NetworkingConfig":{"EndpointsConfig":{"six":{"IPAMConfig":{"IPv6Address":"FD00:6::9"}}}}`, "six static6 fd00:6::9"},
+		{"ports of one kind of address", `"HostConfig":{"NetworkMode":"six","PortBindings":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"80"},{"HostIp":"[::]","HostPort":"80"},{"HostIp":"fd00::1"}]}}`,
+			"six ports [fd00::1]::80/tcp,0.0.0.0:80:80/tcp,[::]:80:80/tcp"},
 		{"MAC address for all", `"NetworkingConfig":{"EndpointsConfig":{"front":{"MacAddress":"00:50:56:0A:00:01"},"auto":{}}}`, "auto mac 00:50:56:0a:00:01; front mac 00:50:56:0a:00:01"},
 		{"link on a network", `"HostConfig":{"NetworkMode":"front","Links":["dbid:store","other"]}`, "front links db:store,other:other"},
 		{"link of an endpoint", `"HostConfig":{"NetworkMode":"front"},"NetworkingConfig":{"EndpointsConfig":{"front":{"Links":["/db:/web/store"]}}}`, "front links db:store"},
@@ -75,6 +79,9 @@ func TestEndpoints(t *testing.T) {
 			s := ep.Network
 			if ep.Static {
 				s += " static " + ep.IP
+			}
+			if ep.Static6 {
+				s += " static6 " + ep.IP6
 			}
 			if ep.MAC != "" {
 				s += " mac " + ep.MAC
@@ -109,7 +116,12 @@ func TestEndpointRefusals(t *testing.T) {
 		{on("front", `{"IPAMConfig":{"IPv4Address":"0.0.0.0"}}`), "invalid IPv4 address: 0.0.0.0", errdefs.IsInvalidArgument},
 		{on("auto", `{"IPAMConfig":{"IPv4Address":"172.17.0.7"}}`), "user specified IP address is supported only when connecting to networks with user configured subnets", errdefs.IsInvalidArgument},
 		{on("bridge", `{"IPAMConfig":{"IPv4Address":"172.16.0.7"}}`), "user specified IP address is supported on user defined networks only", errdefs.IsInvalidArgument},
-		{on("front", `{"IPAMConfig":{"IPv6Address":"fd00::2"}}`), "--ip6", errdefs.IsNotImplemented},
+		{on("front", `{"IPAMConfig":{"IPv6Address":"fd00::2"}}`), "network front has no IPv6 for address fd00::2: make it with --ipv6", errdefs.IsInvalidArgument},
+		{on("six", `{"IPAMConfig":{"IPv6Address":"10.3.0.2"}}`), "invalid IPv6 address: 10.3.0.2", errdefs.IsInvalidArgument},
+		{on("six", `{"IPAMConfig":{"IPv6Address":"::ffff:10.3.0.2"}}`), "invalid IPv6 address: ::ffff:10.3.0.2", errdefs.IsInvalidArgument},
+		{on("six", `{"IPAMConfig":{"IPv6Address":"fd00:6::1:2"}}`), "no configured subnet or ip-range contain the IP address fd00:6::1:2", errdefs.IsInvalidArgument},
+		{on("six", `{"IPAMConfig":{"IPv4Address":"10.3.0.2"}}`), "only when connecting to networks with user configured subnets", errdefs.IsInvalidArgument},
+		{on("bridge", `{"IPAMConfig":{"IPv6Address":"fd00::2"}}`), "user specified IP address is supported on user defined networks only", errdefs.IsInvalidArgument},
 		{on("front", `{"IPAMConfig":{"LinkLocalIPs":["169.254.1.1"]}}`), "--link-local-ip", errdefs.IsNotImplemented},
 		{on("front", `{"MacAddress":"02:42:ac:11:00:02"}`), "vSphere allows those from 00:50:56:00:00:00", errdefs.IsNotImplemented},
 		{on("front", `{"MacAddress":"no"}`), "invalid MAC address: no", errdefs.IsInvalidArgument},
@@ -132,7 +144,9 @@ func TestEndpointRefusals(t *testing.T) {
 		{ports(`"80/tcp":[{"HostPort":"99999"}]`), `invalid port specification: "99999"`, errdefs.IsInvalidArgument},
 		{ports(`"80/tcp":[{"HostPort":"9-8"}]`), `invalid port specification: "9-8"`, errdefs.IsInvalidArgument},
 		{ports(`"80/tcp":[{"HostIp":"here"}]`), "invalid IP address: here", errdefs.IsInvalidArgument},
-		{ports(`"80/tcp":[{"HostIp":"::1"}]`), "IPv6 address (::1)", errdefs.IsNotImplemented},
+		{ports(`"80/tcp":[{"HostIp":"fe80::1%eth0"}]`), "invalid IP address: fe80::1%eth0", errdefs.IsInvalidArgument},
+		{ports(`"80/tcp":[{"HostIp":"::ffff:192.0.2.1"}]`), "invalid IP address: ::ffff:192.0.2.1", errdefs.IsInvalidArgument},
+		{ports(`"80/tcp":[{"HostIp":"::","HostPort":"80"}],"81/tcp":[{"HostIp":"fd00::1","HostPort":"80"}]`), "Bind for", errdefs.IsConflict},
 		{ports(`"80/tcp":[{"HostPort":"80"}],"81/tcp":[{"HostPort":"80"}]`), "Bind for 0.0.0.0:80 failed: port is already allocated", errdefs.IsConflict},
 	} {
 		_, _, _, err := endpoints(parse(t, `{"Cmd":["x"],`+c.body+`}`), networkInput())
@@ -144,8 +158,9 @@ func TestEndpointRefusals(t *testing.T) {
 
 func TestPortWarnings(t *testing.T) {
 	for body, want := range map[string]string{
-		`"HostConfig":{"PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"80"}]}}`: "port 80/tcp is published on 127.0.0.1 of the VCH itself",
-		`"HostConfig":{"NetworkMode":"back","PortBindings":{"80/tcp":[{"HostPort":"80"}]}}`: "internal networks only",
+		`"HostConfig":{"PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"80"}]}}`:                "port 80/tcp is published on 127.0.0.1 of the VCH itself",
+		`"HostConfig":{"NetworkMode":"front","PortBindings":{"80/tcp":[{"HostIp":"::","HostPort":"80"}]}}`: "port 80/tcp is published on ::, which has no effect while the container is on no network with IPv6",
+		`"HostConfig":{"NetworkMode":"back","PortBindings":{"80/tcp":[{"HostPort":"80"}]}}`:                "internal networks only",
 	} {
 		_, _, warnings, err := endpoints(parse(t, `{"Cmd":["x"],`+body+`}`), networkInput())
 		if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], want) {
@@ -155,7 +170,7 @@ func TestPortWarnings(t *testing.T) {
 }
 
 func FuzzPublishedPort(f *testing.F) {
-	for _, s := range []string{"80/tcp", "8080:80/tcp", "192.0.2.1::53/udp", "1.2.3.4:5:6/tcp", ":::", "0"} {
+	for _, s := range []string{"80/tcp", "8080:80/tcp", "192.0.2.1::53/udp", "1.2.3.4:5:6/tcp", ":::", "[fd00::1]:5:6", "[::]::6/udp", "0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

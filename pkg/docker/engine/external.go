@@ -62,7 +62,7 @@ func placePorts(eps []spec.Endpoint, networks []candidate, ports []PublishedPort
 // clients.
 func checkDirect(ports []PublishedPort, network string) error {
 	for _, p := range ports {
-		if p.HostIP != "" {
+		if p.HostIP != "" && p.HostIP != "0.0.0.0" {
 			return invalid("port %d/%s cannot be published on %s: network %s is reached at the container's own address: leave the address out", p.Port, p.Proto, p.HostIP, network)
 		}
 		if p.HostPort != 0 && p.HostPort != p.Port {

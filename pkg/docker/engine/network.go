@@ -158,7 +158,7 @@ func (e *Engine) NetworkCreate(ctx context.Context, n spec.Network) (spec.Networ
 	if n.ID, err = newID(); err != nil {
 		return spec.Network{}, err
 	}
-	n.Created, n.Chosen, n.Driver = e.clock.Now().UTC(), n.Subnet != "", "bridge"
+	n.Created, n.Chosen, n.Chosen6, n.Driver = e.clock.Now().UTC(), n.Subnet != "", n.Subnet6 != "", "bridge"
 	// A client that leaves does not leave half a network behind.
 	ctx, cancel := e.detach(ctx)
 	defer cancel()
@@ -203,6 +203,15 @@ func checkNetwork(n spec.Network) error {
 		}
 		if p.Bits() > 30 {
 			return invalid("invalid subnet %s: there is no room for a gateway and a container", n.Subnet)
+		}
+	}
+	if n.Subnet6 != "" {
+		p, err := netip.ParsePrefix(n.Subnet6)
+		if err != nil || !p.Addr().Is6() {
+			return invalid("invalid subnet %s: want an IPv6 network", n.Subnet6)
+		}
+		if p.Bits() > 126 {
+			return invalid("invalid subnet %s: there is no room for a gateway and a container", n.Subnet6)
 		}
 	}
 	return nil

@@ -20,20 +20,23 @@ type PortBinding struct {
 
 // PublishedPort is a port of a container and where the VCH publishes it.
 type PublishedPort struct {
-	HostIP   string // empty: all addresses
+	HostIP   string // empty: all addresses; 0.0.0.0 and ::: all of that kind
 	HostPort int    // 0: any, chosen by the port layer
 	Port     int
 	Proto    string
 }
 
 // String is the form of spec.Endpoint.Ports: "8080:80/tcp", "80/tcp" for any
-// port, "192.0.2.1:8080:80/tcp" and "192.0.2.1::80/tcp" with an address.
+// port, "192.0.2.1:8080:80/tcp" and "192.0.2.1::80/tcp" with an address,
+// "[fd00::1]:8080:80/tcp" with one of IPv6.
 func (p PublishedPort) String() string {
 	host := ""
 	if p.HostPort != 0 {
 		host = strconv.Itoa(p.HostPort)
 	}
 	switch {
+	case strings.Contains(p.HostIP, ":"):
+		host = "[" + p.HostIP + "]:" + host + ":"
 	case p.HostIP != "":
 		host = p.HostIP + ":" + host + ":"
 	case host != "":
@@ -49,6 +52,11 @@ func ParsePublishedPort(s string) (PublishedPort, error) {
 		proto = "tcp"
 	}
 	p := PublishedPort{Proto: proto}
+	if in, ok := strings.CutPrefix(rest, "["); ok {
+		if p.HostIP, rest, ok = strings.Cut(in, "]:"); !ok || !strings.Contains(p.HostIP, ":") || strings.Count(rest, ":") != 1 {
+			return p, invalid("invalid port specification: %q", s)
+		}
+	}
 	parts := strings.Split(rest, ":")
 	inside, host := parts[len(parts)-1], ""
 	switch len(parts) {
@@ -155,6 +163,7 @@ func wantedPorts(h *HostConfig, exposed map[string]struct{}, inUse func() map[st
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.HostPort, b.HostPort), cmp.Compare(a.HostIP, b.HostIP))
 	})
 	slices.Sort(warnings)
+	out = mergePorts(out)
 	errs = append(errs, checkTwice(out))
 	return out, warnings, joinSorted(errs)
 }
@@ -188,16 +197,12 @@ func bind(p PublishedPort, b PortBinding, inUse func() map[string]bool) (Publish
 	if b.HostIP != "" {
 		addr, err := netip.ParseAddr(strings.Trim(b.HostIP, "[]"))
 		switch {
-		case err != nil:
+		case err != nil || addr.Zone() != "" || addr.Is4In6():
 			return p, "", invalid("invalid IP address: %s", b.HostIP)
-		case addr.Is6():
-			return p, "", notImplemented("not supported: publishing a port on an IPv6 address (%s): this version has no IPv6", b.HostIP)
 		case addr.IsLoopback():
 			warning = fmt.Sprintf("port %d/%s is published on %s of the VCH itself, which no client can reach: leave the address out", p.Port, p.Proto, addr)
 		}
-		if !addr.IsUnspecified() {
-			p.HostIP = addr.String()
-		}
+		p.HostIP = addr.String()
 	}
 	if b.HostPort == "" {
 		return p, warning, nil
@@ -240,16 +245,44 @@ func exposedPorts(s string) ([]PublishedPort, error) {
 	return out, nil
 }
 
+// mergePorts leaves out what is published on all addresses of one kind where the same
+// is on all of both: some clients ask for each.
+func mergePorts(ports []PublishedPort) []PublishedPort {
+	var out []PublishedPort
+	for _, p := range ports {
+		all := p
+		all.HostIP = ""
+		if (p.HostIP == "0.0.0.0" || p.HostIP == "::") && slices.Contains(ports, all) {
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
 // checkTwice finds a host port that is asked for twice by one container.
 func checkTwice(ports []PublishedPort) error {
 	for i, a := range ports {
 		for _, b := range ports[:i] {
-			if a.HostPort != 0 && a.HostPort == b.HostPort && a.Proto == b.Proto && (a.HostIP == "" || b.HostIP == "" || a.HostIP == b.HostIP) {
+			if a.HostPort != 0 && a.HostPort == b.HostPort && a.Proto == b.Proto && (sameHost(a.HostIP, b.HostIP) || sameHost(b.HostIP, a.HostIP)) {
 				return conflict("Bind for %s:%d failed: port is already allocated", cmp.Or(a.HostIP, "0.0.0.0"), a.HostPort)
 			}
 		}
 	}
 	return nil
+}
+
+// sameHost tells whether a is b, or all addresses that b is one of.
+func sameHost(a, b string) bool {
+	switch a {
+	case "", b:
+		return true
+	case "0.0.0.0":
+		return b != "" && !strings.Contains(b, ":")
+	case "::":
+		return strings.Contains(b, ":")
+	}
+	return false
 }
 
 // joinSorted joins errors in the order of their texts, for those found in maps.

@@ -22,8 +22,8 @@ import (
 	"github.com/vic-engine/vic/tether/system"
 )
 
-// Protocols that a sender may claim: none, IPv4, ARP, VLAN, all.
-var protocols = []uint16{0, unix.ETH_P_IP, unix.ETH_P_ARP, unix.ETH_P_8021Q, unix.ETH_P_ALL}
+// Protocols that a sender may claim: none, IPv4, ARP, IPv6, VLAN, all.
+var protocols = []uint16{0, unix.ETH_P_IP, unix.ETH_P_ARP, unix.ETH_P_IPV6, unix.ETH_P_8021Q, unix.ETH_P_ALL}
 
 func main() {
 	err := xdp(os.Args[1:])

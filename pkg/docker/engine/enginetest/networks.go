@@ -52,6 +52,16 @@ func (f *Fake) CreateNetwork(ctx context.Context, n spec.Network) (spec.Network,
 	if n.Gateway == "" {
 		n.Gateway = p.Masked().Addr().Next().String()
 	}
+	if n.IPv6 {
+		if n.Subnet6 == "" {
+			n.Subnet6 = fmt.Sprintf("fd00:0:0:%d::/64", 1+len(f.nets))
+		}
+		p6, err := netip.ParsePrefix(n.Subnet6)
+		if err != nil {
+			return n, fmt.Errorf("subnet %s: %w", n.Subnet6, errdefs.ErrInvalidArgument)
+		}
+		n.Gateway6 = cmp.Or(n.Gateway6, p6.Addr().Next().String())
+	}
 	for _, o := range f.networks() {
 		if o.Name == n.Name {
 			return n, fmt.Errorf("network with name %s already exists: %w", n.Name, errdefs.ErrAlreadyExists)
@@ -154,25 +164,18 @@ func (f *Fake) lease(e *spec.Endpoint, owner string, nth int) error {
 		return fmt.Errorf("network %s: %w", e.Network, errdefs.ErrNotFound)
 	}
 	n := all[i]
-	subnet := netip.MustParsePrefix(n.Subnet)
-	addr := e.IP
-	if addr == "" {
-		a := subnet.Masked().Addr()
-		for range nth {
-			a = a.Next()
-		}
-		for f.holder(n.ID, a.String()) != "" {
-			a = a.Next()
-		}
-		addr = a.String()
+	var err error
+	if e.IP, err = f.address(n, n.Subnet, e.IP, owner, nth); err != nil {
+		return err
 	}
-	if id := f.holder(n.ID, addr); id != "" && id != owner {
-		return fmt.Errorf("address %s on network %s is already in use by container %s: %w", addr, n.Name, id, errdefs.ErrConflict)
+	if n.IPv6 {
+		if e.IP6, err = f.address(n, n.Subnet6, e.IP6, owner, nth); err != nil {
+			return err
+		}
 	}
-	e.IP = fmt.Sprintf("%s/%d", addr, subnet.Bits())
 	e.PortGroup = n.PortGroup
 	if !n.Internal {
-		e.Gateway = n.Gateway
+		e.Gateway, e.Gateway6 = n.Gateway, n.Gateway6
 	}
 	e.MAC = cmp.Or(e.MAC, fmt.Sprintf("00:50:56:00:00:%02x", nth))
 	if e.Trust != "" {
@@ -194,11 +197,30 @@ func (f *Fake) lease(e *spec.Endpoint, owner string, nth int) error {
 	return nil
 }
 
+// address is the one wanted, or the nth of a subnet. Called with mu held.
+func (f *Fake) address(n spec.Network, of, addr, owner string, nth int) (string, error) {
+	subnet := netip.MustParsePrefix(of)
+	if addr == "" {
+		a := subnet.Masked().Addr()
+		for range nth {
+			a = a.Next()
+		}
+		for f.holder(n.ID, a.String()) != "" {
+			a = a.Next()
+		}
+		addr = a.String()
+	}
+	if id := f.holder(n.ID, addr); id != "" && id != owner {
+		return "", fmt.Errorf("address %s on network %s is already in use by container %s: %w", addr, n.Name, id, errdefs.ErrConflict)
+	}
+	return fmt.Sprintf("%s/%d", addr, subnet.Bits()), nil
+}
+
 // holder is the container that has an address. Called with mu held.
 func (f *Fake) holder(network, addr string) string {
 	for id, c := range f.containers {
 		for _, o := range c.view.Container.Endpoints {
-			if o.NetworkID == network && strings.HasPrefix(o.IP, addr+"/") {
+			if o.NetworkID == network && (strings.HasPrefix(o.IP, addr+"/") || strings.HasPrefix(o.IP6, addr+"/")) {
 				return id
 			}
 		}
