@@ -48,23 +48,50 @@ func (p *PortLayer) growDisk(ctx context.Context, id string, unit int, capacity 
 	return m.GrowDisk(ctx, id, unit, capacity)
 }
 
+// A VM may leave the inventory before its disks are deleted: volumes that were
+// attached to it are looked at at once, and lookAgain times more, every lookEvery.
+const (
+	lookAgain = 5
+	lookEvery = time.Second
+)
+
 // checkVolumes looks, until ctx is done, at the volumes of containers whose VMs
 // others delete.
 func (p *PortLayer) checkVolumes(ctx context.Context) {
+	again := time.NewTicker(lookEvery)
+	defer again.Stop()
+	left := map[string]int{} // looks, by volume
+	events := p.bus.Subscribe(ctx)
 	for ctx.Err() == nil {
-		for e := range p.bus.Subscribe(ctx) {
+		select {
+		case e, ok := <-events:
+			if !ok { // too slow, or done
+				events = p.bus.Subscribe(ctx)
+				continue
+			}
 			if e.Kind != spec.EventRemoved || !e.External {
 				continue
 			}
 			for _, m := range e.View.Container.Mounts {
-				if m.Type != spec.MountVolume {
-					continue
-				}
-				if err := p.volumes.Check(ctx, m.Name); err != nil && ctx.Err() == nil {
-					p.cfg.Log.WithError(err).WithField(spec.FieldVolume, m.Name).Warn("a container was deleted by somebody else, perhaps with its volume's disk")
+				if m.Type == spec.MountVolume {
+					left[m.Name] = lookAgain
+					p.checkVolume(ctx, m.Name)
 				}
 			}
+		case <-again.C:
+			for name := range left {
+				if left[name]--; left[name] == 0 {
+					delete(left, name)
+				}
+				p.checkVolume(ctx, name)
+			}
 		}
+	}
+}
+
+func (p *PortLayer) checkVolume(ctx context.Context, name string) {
+	if err := p.volumes.Check(ctx, name); err != nil && ctx.Err() == nil {
+		p.cfg.Log.WithError(err).WithField(spec.FieldVolume, name).Warn("a container was deleted by somebody else, perhaps with its volume's disk")
 	}
 }
 
