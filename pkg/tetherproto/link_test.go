@@ -72,6 +72,8 @@ type line struct {
 	link *Link      // the engine's
 	cut  func()
 	got  chan *Link // new links of the engine
+	// again: a connection that ends is made anew, as vSphere does.
+	again bool
 }
 
 func newLine(t *testing.T, bad fault) *line {
@@ -104,6 +106,7 @@ func (l *line) connect() {
 		l.cut()
 	}
 	l.seed++
+	mine := l.seed
 	a, b := net.Pipe()
 	wrap := func(c net.Conn, n uint64) *Stream {
 		f := l.bad
@@ -112,7 +115,15 @@ func (l *line) connect() {
 	}
 	guest, engine := wrap(a, 1), wrap(b, 2)
 	l.cut = func() { a.Close(); b.Close() }
-	l.wg.Go(func() { _ = l.listener.Serve(l.ctx, guest) })
+	l.wg.Go(func() {
+		_ = l.listener.Serve(l.ctx, guest)
+		l.mu.Lock()
+		ended := l.again && l.seed == mine && l.ctx.Err() == nil
+		l.mu.Unlock()
+		if ended {
+			l.connect()
+		}
+	})
 	l.wg.Go(func() { l.engine(engine) })
 }
 
@@ -216,6 +227,7 @@ func TestBytesArriveOnABadLine(t *testing.T) {
 
 func TestLinkSurvivesCuts(t *testing.T) {
 	l := newLine(t, fault{drop: 0.005})
+	l.again = true
 	l.connect()
 	guest, engine := l.accept(), <-l.got
 	transfer(t, guest, engine, 2<<20, func() {

@@ -225,8 +225,18 @@ func container(n int) spec.Container {
 	}
 }
 
-// files names everything on the datastore, and all VMs.
+// files names everything on the datastore, and all VMs. The mark of a create that
+// worked goes a moment after it: that is waited for.
 func (l *lab) files() string {
+	l.t.Helper()
+	text := l.listing()
+	for end := time.Now().Add(2 * time.Second); strings.Contains(text, "/creating/") && time.Now().Before(end); text = l.listing() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return text
+}
+
+func (l *lab) listing() string {
 	l.t.Helper()
 	var b strings.Builder
 	var walk func(dir string)
