@@ -26,15 +26,15 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+	switch Packing(head) {
+	case Gzip:
 		z, err := gzip.NewReader(b)
 		if err != nil {
 			return nil, damaged(err)
 		}
 		return &unpacked{z, func() { z.Close() }}, nil
-	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}), len(head) == 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18}):
-		// One goroutine: the caller's. The second form is a skippable frame.
+	case Zstd:
+		// One goroutine: the caller's.
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
 			return nil, damaged(err)
@@ -42,6 +42,27 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		return &unpacked{z, z.Close}, nil
 	}
 	return &unpacked{b, func() {}}, nil
+}
+
+// How a layer is packed, as the ends of media types name it.
+const (
+	Plain = ""
+	Gzip  = "gzip"
+	Zstd  = "zstd"
+)
+
+// Packing tells how a layer that begins with head (4 bytes are enough) is packed.
+func Packing(head []byte) string {
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return Gzip
+	case len(head) < 4:
+		return Plain
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}), head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18}):
+		// The second form is a skippable frame.
+		return Zstd
+	}
+	return Plain
 }
 
 type unpacked struct {

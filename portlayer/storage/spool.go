@@ -42,13 +42,20 @@ func (sp *spool) path(name string) string { return filepath.Join(sp.dir, name) }
 
 func (sp *spool) close() error { return os.RemoveAll(sp.dir) }
 
-// take takes bytes from the budget, drop gives them back.
+// take takes bytes from the budget, remove gives them back.
 func (sp *spool) take(n int64) error {
+	if err := sp.fits(n); err != nil {
+		return err
+	}
+	sp.left -= n
+	return nil
+}
+
+func (sp *spool) fits(n int64) error {
 	if n > sp.left {
 		return fmt.Errorf("scratch disk %s has not enough room: %s more needed, %s free: %w",
 			sp.base, size(n), size(max(sp.left, 0)), errdefs.ErrResourceExhausted)
 	}
-	sp.left -= n
 	return nil
 }
 

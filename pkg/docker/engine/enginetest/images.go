@@ -23,6 +23,8 @@ var _ engine.Images = (*Images)(nil)
 type Images struct {
 	// PullErr, when set, is what pulls fail with.
 	PullErr error
+	// PutErr, when set, is what Put fails with.
+	PutErr error
 	// Block, when set, makes a pull wait for it or for its context's end, after
 	// the first progress.
 	Block <-chan struct{}
