@@ -88,7 +88,7 @@ func (u *unpacked) Close() error {
 func damaged(err error) error {
 	var corrupt flate.CorruptInputError
 	if errors.As(err, &corrupt) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) || isZstd(err) {
-		return fmt.Errorf("damaged layer: %w: %w", err, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("damaged compressed data: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -77,7 +78,7 @@ func choose(index ocispec.Index, want ocispec.Platform) (ocispec.Descriptor, err
 		if m.MediaType != "" && !isManifest(m.MediaType) {
 			continue
 		}
-		if m.Annotations["vnd.docker.reference.type"] == "attestation-manifest" {
+		if IsAttestation(m) {
 			continue
 		}
 		images++
@@ -102,4 +103,45 @@ func choose(index ocispec.Index, want ocispec.Platform) (ocispec.Descriptor, err
 		return *bare, nil
 	}
 	return ocispec.Descriptor{}, fmt.Errorf("no matching manifest for %s in the manifest list entries: %w", platformString(want), errdefs.ErrNotFound)
+}
+
+// CheckPlatform tells what is wrong with a platform as users write it. Empty is
+// right.
+func CheckPlatform(platform string) error {
+	_, err := parsePlatform(platform)
+	return err
+}
+
+// Runs tells whether an image for have runs where platform is asked for. A
+// configuration without a platform runs anywhere.
+func Runs(have ocispec.Platform, platform string) bool {
+	want, err := parsePlatform(platform)
+	return err == nil && (have.OS == "" || matches(have, want))
+}
+
+// Choose gives the manifest of an index that fits the platform best. That there
+// is none is ErrNotFound.
+func Choose(index ocispec.Index, platform string) (ocispec.Descriptor, error) {
+	want, err := parsePlatform(platform)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return choose(index, want)
+}
+
+// IsAttestation tells whether a manifest in an index is about another one.
+func IsAttestation(d ocispec.Descriptor) bool {
+	return d.Annotations["vnd.docker.reference.type"] == "attestation-manifest"
+}
+
+// IsIndex tells whether a media type is an index's.
+func IsIndex(mediaType string) bool { return isIndex(mediaType) }
+
+// IsConfig tells whether a media type may be an image configuration's.
+func IsConfig(mediaType string) bool {
+	switch mediaType {
+	case string(types.DockerConfigJSON), ocispec.MediaTypeImageConfig, "application/octet-stream", "":
+		return true
+	}
+	return false
 }

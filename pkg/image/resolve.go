@@ -154,9 +154,7 @@ func (r *Remote) readManifest(ctx context.Context, want ocispec.Platform) error 
 	if err := json.Unmarshal(r.Manifest.Data, &m); err != nil {
 		return bad("manifest of %s: %v", name, err)
 	}
-	switch m.Config.MediaType {
-	case string(types.DockerConfigJSON), ocispec.MediaTypeImageConfig, "application/octet-stream", "":
-	default:
+	if !IsConfig(m.Config.MediaType) {
 		return &classified{errdefs.ErrInvalidArgument, fmt.Sprintf("%s is not an image: its configuration has media type %q", name, m.Config.MediaType), nil}
 	}
 	if len(m.Layers) > maxLayers {

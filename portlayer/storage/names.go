@@ -3,7 +3,9 @@ package storage
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -56,6 +58,17 @@ func (n names) of(id digest.Digest) (tags, digests []string) {
 	sort.Strings(tags)
 	sort.Strings(digests)
 	return tags, digests
+}
+
+// sorted gives the names in their order.
+func (n names) sorted() iter.Seq2[string, digest.Digest] {
+	return func(yield func(string, digest.Digest) bool) {
+		for _, name := range slices.Sorted(maps.Keys(n)) {
+			if !yield(name, n[name]) {
+				return
+			}
+		}
+	}
 }
 
 // with gives a copy in which the names point to id.

@@ -34,6 +34,11 @@ func (s *Images) put(ctx context.Context, src spec.ImageSource, sp *spool) (img 
 	if err != nil {
 		return img, err
 	}
+	if s.whole(digest.FromBytes(src.Config)) {
+		if img, err := s.putAgain(ctx, digest.FromBytes(src.Config), add); !errdefs.IsNotFound(err) {
+			return img, err
+		}
+	}
 	// What the image needs of the store must stay while it is made.
 	below, unpin, err := s.base(ctx, src)
 	if err != nil {
@@ -74,6 +79,35 @@ func (s *Images) put(ctx context.Context, src spec.ImageSource, sp *spool) (img 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.view(s.records[r.ID]), nil
+}
+
+// whole tells whether an image is there with all its blobs.
+func (s *Images) whole(id digest.Digest) bool {
+	s.mu.Lock()
+	r := s.records[id]
+	s.mu.Unlock()
+	return r != nil && s.hasAll(r.digests())
+}
+
+// putAgain gives an image that is there more names. One that has gone meanwhile
+// is ErrNotFound.
+func (s *Images) putAgain(ctx context.Context, id digest.Digest, add []string) (spec.Image, error) {
+	unlock, err := s.work.lock(ctx, "image:"+id.String())
+	if err != nil {
+		return spec.Image{}, err
+	}
+	defer unlock()
+	if !s.whole(id) {
+		return spec.Image{}, &noSuchImage{id.String()}
+	}
+	if len(add) > 0 {
+		if err := s.rename(ctx, func(n names) names { return n.with(id, add...) }); err != nil {
+			return spec.Image{}, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view(s.records[id]), nil
 }
 
 // putNames gives the names in full. One with a digest is refused: the digest

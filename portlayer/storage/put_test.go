@@ -172,7 +172,7 @@ func TestPutRefuses(t *testing.T) {
 		"name":          {spec.ImageSource{Config: []byte(bare), Names: []string{"A"}}, errdefs.IsInvalidArgument, "name an image"},
 		"digest":        {spec.ImageSource{Config: []byte(bare), Names: []string{"a@" + other}}, errdefs.IsInvalidArgument, "a digest cannot be given"},
 		"not a tar":     {spec.ImageSource{Config: []byte(bare), Layers: []spec.ImageLayer{content([]byte(strings.Repeat("no tar", 200)))}}, errdefs.IsInvalidArgument, "tar"},
-		"cut gzip":      {spec.ImageSource{Config: []byte(bare), Layers: []spec.ImageLayer{content(imagetest.Gzip(t, tar).Packed[:40])}}, errdefs.IsInvalidArgument, "damaged layer"},
+		"cut gzip":      {spec.ImageSource{Config: []byte(bare), Layers: []spec.ImageLayer{content(imagetest.Gzip(t, tar).Packed[:40])}}, errdefs.IsInvalidArgument, "damaged compressed data"},
 		"manifest":      {spec.ImageSource{Config: []byte(bare), Manifest: []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageManifest + `","config":{"digest":"` + other + `"}}`)}, errdefs.IsInvalidArgument, "manifest: it is of the configuration"},
 		"manifest type": {spec.ImageSource{Config: []byte(bare), Manifest: []byte(`{"manifests":[]}`)}, errdefs.IsInvalidArgument, "media type"},
 	} {
