@@ -62,28 +62,26 @@ func lifecycle(t *testing.T, mode string) {
 		p.Dir = filepath.Join("testdata", "together")
 		testscript.Run(t, p)
 	})
-	ok = t.Run("resize", f.resize) && ok
-	// What is the same in all modes, but costs time, is in one mode's folder.
-	if own := filepath.Join("testdata", mode); exists(own) {
-		ok = t.Run(mode, func(t *testing.T) {
-			p := params
-			p.Dir = own
-			testscript.Run(t, p)
-		}) && ok
+	// What vSphere has no part in, or the same one in both modes, is in one mode's
+	// folder: emulated VMs cost time. testdata/together and testdata/alone are for
+	// what touches the inventory, the hardware, or tasks that differ.
+	ok = t.Run(mode, func(t *testing.T) {
+		p := params
+		p.Dir = filepath.Join("testdata", mode)
+		testscript.Run(t, p)
+	}) && ok
+	if mode == "esxi" {
+		ok = t.Run("resize", f.resize) && ok
 	}
 	// What changes the whole VCH goes one by one.
-	alone, err := filepath.Glob(filepath.Join("testdata", "alone", "*.txtar"))
-	if err != nil || len(alone) == 0 {
-		t.Fatalf("scripts to run alone: %v %v", alone, err)
-	}
-	for _, script := range alone {
+	for _, script := range aloneScripts(t, mode) {
 		ok = t.Run("alone", func(t *testing.T) {
 			p := params
 			p.Files = []string{script}
 			testscript.Run(t, p)
 		}) && ok
 	}
-	out, err = f.try(createTimeout, "vic-machine", "delete", "--name", "VCH001", "--force")
+	out, err := f.try(createTimeout, "vic-machine", "delete", "--name", "VCH001", "--force")
 	if err != nil {
 		t.Fatalf("delete: %v\n%s", err, out)
 	}
@@ -101,9 +99,18 @@ func lifecycle(t *testing.T, mode string) {
 	}
 }
 
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
+// aloneScripts are the scripts to run one by one: those of both modes, then the
+// mode's own.
+func aloneScripts(t *testing.T, mode string) (scripts []string) {
+	t.Helper()
+	for _, dir := range []string{".", mode} {
+		found, err := filepath.Glob(filepath.Join("testdata", "alone", dir, "*.txtar"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("scripts to run alone in %s: %v %v", dir, found, err)
+		}
+		scripts = append(scripts, found...)
+	}
+	return scripts
 }
 
 // containerNetworks are the options of create for the networks that the scripts of

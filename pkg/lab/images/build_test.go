@@ -62,7 +62,7 @@ func TestBuild(t *testing.T) {
 				t.Errorf("%s is there", gone)
 			}
 		}
-		if f["data/two"].Typeflag != tar.TypeLink || f["data/special"].Mode != 0o4750 {
+		if f["data/two"].Typeflag != tar.TypeLink || f["data/two"].Mode != 0o644 || f["data/special"].Mode != 0o4750 {
 			t.Error("hard link or mode")
 		}
 	})

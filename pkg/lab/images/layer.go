@@ -32,6 +32,7 @@ type entry struct {
 func layer(entries ...entry) (v1.Layer, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
+	have := map[string]*tar.Header{}
 	for _, e := range entries {
 		h := &tar.Header{Name: e.name, Mode: e.mode, Uid: e.uid, Gid: e.gid, ModTime: epoch, Format: tar.FormatPAX}
 		switch {
@@ -43,13 +44,19 @@ func layer(entries ...entry) (v1.Layer, error) {
 		case e.sym != "":
 			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, e.sym, 0o777
 		case e.hard != "":
-			h.Typeflag, h.Linkname = tar.TypeLink, e.hard
+			// Docker gives the file what the last of its names says.
+			of := have[e.hard]
+			if of == nil {
+				return nil, fmt.Errorf("layer: %s: link to %s, which is not before it", e.name, e.hard)
+			}
+			h.Typeflag, h.Linkname, h.Mode, h.Uid, h.Gid = tar.TypeLink, e.hard, of.Mode, of.Uid, of.Gid
 		default:
 			h.Typeflag, h.Size = tar.TypeReg, int64(len(e.data))
 			if h.Mode == 0 {
 				h.Mode = 0o644
 			}
 		}
+		have[e.name] = h
 		if err := w.WriteHeader(h); err != nil {
 			return nil, fmt.Errorf("layer: %s: %w", e.name, err)
 		}
