@@ -25,7 +25,8 @@ const (
 
 // Option says how one field of a create request is treated.
 type Option struct {
-	// Field is "Config.X", "HostConfig.X" or "Endpoint.X" with Docker's JSON name.
+	// Field is "Config.X", "HostConfig.X", "Endpoint.X" or of another object of
+	// optionsother.go, with Docker's JSON name.
 	Field string
 	How   Treatment
 	// Why is the message of a Warned or Refused field.
@@ -36,9 +37,10 @@ type Option struct {
 
 const ownKernel = "a container is a virtual machine with a kernel of its own"
 
-// Options gives the treatment of every field of a create request.
+// Options gives the treatment of every field of the requests that make
+// containers, networks and volumes.
 func Options() []Option {
-	return append(append(configOptions(), hostOptions()...), endpointOptions()...)
+	return append(append(append(configOptions(), hostOptions()...), endpointOptions()...), otherOptions()...)
 }
 
 func honoured(prefix string, names ...string) []Option {
