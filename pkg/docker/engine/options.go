@@ -52,14 +52,12 @@ func honoured(prefix string, names ...string) []Option {
 }
 
 func configOptions() []Option {
-	return append(honoured("Config.",
+	return honoured("Config.",
 		"Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "ExposedPorts", "Tty",
 		"OpenStdin", "StdinOnce", "Env", "Cmd", "Image", "WorkingDir", "Entrypoint", "NetworkDisabled", "Labels",
-		"StopSignal", "StopTimeout", "MacAddress", "Volumes",
+		"StopSignal", "StopTimeout", "MacAddress", "Volumes", "Healthcheck",
 		// These three have no effect on a Linux container in Docker either; they are kept and shown.
 		"ArgsEscaped", "OnBuild", "Shell",
-	),
-		Option{Field: "Config.Healthcheck", How: Warned, Why: "the health check is kept but not run: this version has no health monitoring", Harmless: isNoHealthcheck},
 	)
 }
 
@@ -200,12 +198,6 @@ func oneOf(words ...string) func(any) bool {
 		}
 		return false
 	}
-}
-
-func isNoHealthcheck(v any) bool {
-	m, _ := v.(map[string]any)
-	test, _ := m["Test"].([]any)
-	return len(test) == 1 && test[0] == "NONE"
 }
 
 func onlyUnconfined(v any) bool {

@@ -52,6 +52,7 @@ func volumeOptions() []Option {
 func optionNotes() map[string]string {
 	return map[string]string{
 		"Config.ArgsEscaped":               "kept and shown; it has no effect on Linux in Docker either",
+		"Config.Healthcheck":               "run by the VCH like an exec; when the VCH was restarted the status begins anew, as starting",
 		"Config.OnBuild":                   "kept and shown",
 		"Config.MacAddress":                "within vSphere's range for given addresses",
 		"Endpoint.MacAddress":              "within vSphere's range for given addresses",
