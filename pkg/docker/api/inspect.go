@@ -75,6 +75,12 @@ func hostConfig(i engine.Info) (*container.HostConfig, error) {
 	if h.LogConfig.Config == nil {
 		h.LogConfig.Config = map[string]string{}
 	}
+	if !h.Privileged && h.MaskedPaths == nil {
+		h.MaskedPaths = engine.DefaultMaskedPaths()
+	}
+	if !h.Privileged && h.ReadonlyPaths == nil {
+		h.ReadonlyPaths = engine.DefaultReadonlyPaths()
+	}
 	if h.ShmSize == 0 {
 		h.ShmSize = defaultShm
 	}

@@ -40,7 +40,7 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 	if r.Config, err = merge(r.Config, ic.Config); err != nil {
 		return "", nil, err
 	}
-	warnings = append(warnings, optionWarnings(r)...)
+	warnings = append(warnings, healthWarnings(r.Config.Healthcheck)...)
 	if id, err = newID(); err != nil {
 		return "", nil, err
 	}
@@ -140,14 +140,4 @@ func (e *Engine) resolveImage(ref, platform string) (spec.Image, dockerspec.Dock
 		}
 	}
 	return img, ic, nil
-}
-
-// optionWarnings tells what of a merged request has no effect though its field is
-// honoured.
-func optionWarnings(r *Request) []string {
-	out := healthWarnings(r.Config.Healthcheck)
-	if lc, _ := r.fields["HostConfig.LogConfig"].(map[string]any); lc != nil && isSet(lc["Config"]) {
-		out = append(out, "log options have no effect: output is kept whole on the datastore")
-	}
-	return out
 }

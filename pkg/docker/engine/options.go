@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"sort"
 	"strings"
 )
@@ -68,8 +67,9 @@ func hostOptions() []Option {
 		"Memory", "MemoryReservation", "NanoCpus", "CpuPeriod", "CpuQuota", "CpuCount", "Ulimits",
 		"ContainerIDFile",                                                                                   // the client writes it
 		"LogConfig", "Mounts", "Binds", "VolumeDriver", "VolumesFrom", "StorageOpt", "Runtime", "Isolation", // values are checked in checkHost
-		"UsernsMode", // only "" and "host" exist, and no user namespace is remapped
-		"Init",       // a containerVM always has an init that reaps
+		"UsernsMode",                                                        // only "" and "host" exist, and no user namespace is remapped
+		"Init",                                                              // a containerVM always has an init that reaps
+		"SecurityOpt", "IpcMode", "Devices", "MaskedPaths", "ReadonlyPaths", // values are checked in confine
 	)
 	return append(append(out, refusedHost()...), warnedHost()...)
 }
@@ -80,11 +80,8 @@ func refusedHost() []Option {
 	}
 	return []Option{
 		h("Cgroup", "a shared cgroup: "+ownKernel, nil),
-		h("IpcMode", "a shared IPC namespace (--ipc): "+ownKernel, oneOf("private", "shareable")),
 		h("PidMode", "a shared PID namespace (--pid): "+ownKernel, nil),
 		h("UTSMode", "the host's UTS namespace (--uts): "+ownKernel, nil),
-		h("SecurityOpt", "security options other than an unconfined profile (--security-opt): a containerVM has no seccomp, AppArmor or SELinux profile to apply", onlyUnconfined),
-		h("Devices", "host devices (--device): "+ownKernel, nil),
 		h("DeviceCgroupRules", "device cgroup rules: "+ownKernel, nil),
 		h("DeviceRequests", "device requests (--gpus): this version passes no devices through", nil),
 		h("CpuRealtimePeriod", "CPU real-time scheduling (--cpu-rt-period)", nil),
@@ -119,8 +116,6 @@ func warnedHost() []Option {
 		h("CpuPercent", "the CPU percentage "+windows, nil),
 		h("IOMaximumIOps", "the IO limit "+windows, nil),
 		h("IOMaximumBandwidth", "the IO limit "+windows, nil),
-		h("MaskedPaths", "masked paths have no effect: "+ownKernel, nil),
-		h("ReadonlyPaths", "read-only paths have no effect: "+ownKernel, nil),
 	}
 }
 
@@ -198,16 +193,4 @@ func oneOf(words ...string) func(any) bool {
 		}
 		return false
 	}
-}
-
-func onlyUnconfined(v any) bool {
-	list, _ := v.([]any)
-	for _, o := range list {
-		switch fmt.Sprint(o) {
-		case "seccomp=unconfined", "seccomp:unconfined", "apparmor=unconfined", "apparmor:unconfined", "label=disable", "label:disable", "no-new-privileges=false", "no-new-privileges:false":
-		default:
-			return false
-		}
-	}
-	return true
 }
