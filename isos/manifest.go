@@ -123,6 +123,23 @@ const (
 	DemandNFS  = "nfs"
 )
 
+// What a containerVM's kernel learns when one of these devices is asked for (the
+// Needs of spec.Device, and the same names in package tether/system).
+const (
+	DemandFuse = "fuse"
+	DemandTun  = "tun"
+	DemandLoop = "loop"
+)
+
+// deviceModules are for devices that few containers want.
+func deviceModules() []Module {
+	return []Module{
+		{Name: "fuse", Demand: DemandFuse, Disc: true},
+		{Name: "tun", Demand: DemandTun, Disc: true},
+		{Name: "loop", Demand: DemandLoop, Disc: true},
+	}
+}
+
 // volumeModules are for volumes of other kinds than ext4's. Together they are a
 // third of all else in the image, so they lie on the disc.
 func volumeModules() []Module {
@@ -145,7 +162,7 @@ func Bootstrap() Manifest {
 			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust + "," + DemandPolicy},
 			Module{Name: "nf_conntrack", Options: moreConnections, Demand: DemandTrust + "," + DemandPolicy},
 			Module{Name: "nft_ct", Demand: DemandTrust + "," + DemandPolicy},
-			Module{Name: "nft_reject_inet", Demand: DemandPolicy}), volumeModules()...),
+			Module{Name: "nft_reject_inet", Demand: DemandPolicy}), append(volumeModules(), deviceModules()...)...),
 		Files: append(dirs("dev", "proc", "sys", "run", "tmp", "etc"),
 			File{Path: "init", Mode: 0o755, Program: "cmd/tether"}),
 	}

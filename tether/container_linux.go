@@ -148,7 +148,7 @@ func (c *Container) line(ctx context.Context) error {
 		BootID:    c.bootID,
 		HostKey:   signer,
 		Reaper:    c.reaper,
-		Log:       c.output,
+		Log:       c.kept(),
 		Reporter:  reporter{session.GuestinfoReporter(c.rpc), c.started},
 		Logger:    c.log,
 		Network:   c.updateNetwork,
@@ -210,7 +210,10 @@ func (c *Container) root(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return system.KernelFilesystems(rootDir, system.RootOptions{ShmBytes: c.spec.Root.ShmSizeBytes, Privileged: c.spec.Process.Privileged})
+	r := c.spec.Root
+	return system.KernelFilesystems(rootDir, system.RootOptions{
+		ShmBytes: r.ShmSizeBytes, Privileged: c.spec.Process.Privileged, NoShm: r.NoShm, OwnPaths: r.OwnPaths,
+	})
 }
 
 // hostFiles puts the three files that Docker manages over those of the image,

@@ -39,8 +39,10 @@ func containerSteps() []Step[*Container] {
 		step("root", (*Container).root),
 		step("volumes", (*Container).volumes),
 		step("addresses", (*Container).addresses),
-		step("host files", (*Container).hostFiles),
+		step("devices", (*Container).devices),
+		step("host files", (*Container).hostFiles), // the last to change the root, which it may seal
 		step("kernel parameters", (*Container).sysctls),
+		step("system paths", (*Container).systemPaths),
 		step("tools", (*Container).startTools),
 		step("shares", (*Container).shares), // last: it may wait for a server, and be stopped meanwhile
 	}

@@ -22,7 +22,7 @@ func TestSteps(t *testing.T) {
 	for kind, want := range map[string]string{
 		"": early,
 		guestinfo.KindContainer: early + ", configuration, control line, hostname, network, disks, root, volumes, addresses, " +
-			"host files, kernel parameters, tools, shares, process",
+			"devices, host files, kernel parameters, system paths, tools, shares, process",
 		guestinfo.KindAppliance: early + ", configuration, hostname, networks, tools, scratch disk, seal key, guest RPC for others, " +
 			"late modules, forwarding, debugging, addresses, secrets, engine",
 	} {

@@ -29,11 +29,17 @@ func containerFields() []field[spec.Container] {
 		{name: "root/upperunit", at: func(c *c) any { return &c.Root.UpperUnit }, doc: "SCSI unit of the read-write disk; unset: 0"},
 		{name: "root/shmsize", at: func(c *c) any { return &c.Root.ShmSizeBytes }, option: "--shm-size", doc: "size of /dev/shm in bytes"},
 		{name: "root/sysctls", at: func(c *c) any { return &c.Root.Sysctls }, option: "--sysctl", doc: "kernel parameters"},
+		{name: "root/noshm", at: func(c *c) any { return &c.Root.NoShm }, option: "--ipc none", doc: "there is no /dev/shm"},
+		{name: "root/ownpaths", at: func(c *c) any { return &c.Root.OwnPaths }, doc: "maskedpaths and readonlypaths count; unset: Docker's, unless privileged"},
+		{name: "root/maskedpaths", at: func(c *c) any { return &c.Root.MaskedPaths }, option: "--security-opt systempaths", doc: "paths that are hidden"},
+		{name: "root/readonlypaths", at: func(c *c) any { return &c.Root.ReadonlyPaths }, option: "--security-opt systempaths", doc: "paths that are read-only"},
+		{name: "root/devices", at: func(c *c) any { return &c.Root.Devices }, option: "--device", doc: "devices made in /dev, path[:path in the container]"},
 
 		{name: "dns/servers", at: func(c *c) any { return &c.DNS.Servers }, option: "--dns", doc: "name servers"},
 		{name: "dns/search", at: func(c *c) any { return &c.DNS.Search }, option: "--dns-search", doc: "search domains"},
 		{name: "dns/options", at: func(c *c) any { return &c.DNS.Options }, option: "--dns-option", doc: "resolver options"},
 		{name: "hosts", at: func(c *c) any { return &c.Hosts }, option: "--add-host", doc: "extra lines of /etc/hosts, name:address"},
+		{name: "nolog", at: func(c *c) any { return &c.NoLog }, option: "--log-driver none", doc: "nothing of the output is kept"},
 		{name: "network/filter", at: func(c *c) any { return &c.NetworkFilter }, doc: "the guest lets nobody in before the engine has named its peers"},
 		{name: "network/policy", at: func(c *c) any { return &c.NetworkPolicy }, doc: "nothing passes before the engine has sent the rules of policies"},
 		{name: "authorizedkey", at: func(c *c) any { return &c.AuthorizedKey }, doc: "SSH public key of the engine, the only one accepted on the control line"},
@@ -60,6 +66,7 @@ func sessionFields() []field[session] {
 		{name: "privileged", at: func(s *s) any { return &s.Process.Privileged }, option: "--privileged", doc: "all capabilities"},
 		{name: "capadd", at: func(s *s) any { return &s.Process.CapAdd }, option: "--cap-add", doc: "added capabilities"},
 		{name: "capdrop", at: func(s *s) any { return &s.Process.CapDrop }, option: "--cap-drop", doc: "dropped capabilities"},
+		{name: "nonewprivileges", at: func(s *s) any { return &s.Process.NoNewPrivileges }, option: "--security-opt no-new-privileges", doc: "no program gives the process more privileges"},
 		{name: "rlimits", at: func(s *s) any { return &s.Process.Rlimits }, option: "--ulimit", doc: "limits by name, [soft,hard]"},
 	}
 }

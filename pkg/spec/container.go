@@ -60,6 +60,8 @@ type Container struct {
 	DNS DNS
 	// Hosts are extra lines of /etc/hosts, "name:address" as Docker spells it.
 	Hosts []string
+	// NoLog keeps nothing of the process's output (--log-driver none).
+	NoLog bool
 
 	// AuthorizedKey is the engine's SSH public key in authorized_keys form: the
 	// only key that tether accepts on the control line.
@@ -113,6 +115,9 @@ type Process struct {
 	Privileged bool
 	CapAdd     []string
 	CapDrop    []string
+	// NoNewPrivileges keeps set-user-id programs and file capabilities from giving
+	// the process more than it has.
+	NoNewPrivileges bool
 	// Rlimits by name without RLIMIT_ ("nofile").
 	Rlimits map[string]Rlimit
 }
@@ -133,6 +138,14 @@ type Root struct {
 	ImageUnit, UpperUnit int
 	ShmSizeBytes         int64
 	Sysctls              map[string]string
+	// NoShm leaves /dev/shm out (--ipc none).
+	NoShm bool
+	// MaskedPaths are hidden, ReadonlyPaths made read-only, when OwnPaths is set;
+	// otherwise Docker's are, unless the process is privileged.
+	OwnPaths                   bool
+	MaskedPaths, ReadonlyPaths []string
+	// Devices are VMDevices made in /dev, "/dev/fuse" or "/dev/fuse:/dev/other".
+	Devices []string
 }
 
 // MountType is what kind of filesystem a Mount is.

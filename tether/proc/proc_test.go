@@ -387,3 +387,17 @@ func FuzzResolve(f *testing.F) {
 		}
 	})
 }
+
+// TestNoNewPrivileges: it is the kernel that says so, and only of that process.
+func TestNoNewPrivileges(t *testing.T) {
+	both(t, func(t *testing.T, r *Reaper) {
+		for _, on := range []bool{true, false} {
+			p := sh("grep NoNewPrivs /proc/self/status")
+			p.NoNewPrivileges = on
+			out, _, st := run(t, r, p, "")
+			if want := map[bool]string{true: "NoNewPrivs:\t1\n", false: "NoNewPrivs:\t0\n"}[on]; out != want || st.Code != 0 {
+				t.Errorf("%v: %q, %+v", on, out, st)
+			}
+		}
+	})
+}

@@ -73,7 +73,7 @@ func Start(reaper *Reaper, o Options) (*Process, error) {
 	var end <-chan unix.WaitStatus
 	p.pid, end, err = reaper.fork(func() (int, error) {
 		p.started = time.Now().UTC()
-		return forkLimited(program, argv, attr, set, all || os.Geteuid() != 0, limits)
+		return forkLimited(program, argv, attr, set, all || os.Geteuid() != 0, limits, o.Process.NoNewPrivileges)
 	})
 	if err != nil {
 		io.closeParent()
@@ -86,7 +86,7 @@ func Start(reaper *Reaper, o Options) (*Process, error) {
 // forkLimited forks from a thread of its own, which carries the capabilities
 // that the child may have, and sets the child's limits before its first
 // instruction. The thread ends afterwards.
-func forkLimited(program string, argv []string, attr *syscall.ProcAttr, set uint64, all bool, limits []limit) (int, error) {
+func forkLimited(program string, argv []string, attr *syscall.ProcAttr, set uint64, all bool, limits []limit, noNew bool) (int, error) {
 	type result struct {
 		pid int
 		err error
@@ -98,6 +98,13 @@ func forkLimited(program string, argv []string, attr *syscall.ProcAttr, set uint
 		if !all {
 			if err := limitThread(set); err != nil {
 				done <- result{0, err}
+				return
+			}
+		}
+		if noNew {
+			// Of the thread alone, which the child inherits.
+			if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+				done <- result{0, fmt.Errorf("no new privileges: %w", err)}
 				return
 			}
 		}

@@ -17,6 +17,9 @@ const DefaultShmBytes = 64 << 20
 type RootOptions struct {
 	ShmBytes   int64 // of /dev/shm; 0 is DefaultShmBytes
 	Privileged bool  // all devices, and /proc/sys and /sys writable
+	NoShm      bool  // no /dev/shm
+	// OwnPaths leaves it to HidePaths what is hidden and read-only.
+	OwnPaths bool
 }
 
 // Overlay joins a read-only lower folder and a writable upper one at target.
@@ -47,24 +50,18 @@ func rootMounts(root string, o RootOptions) []Mount {
 		sys = safe
 		dev = Mount{"devtmpfs", in("dev"), "devtmpfs", unix.MS_NOSUID, "mode=0755"}
 	}
-	return []Mount{
+	list := []Mount{
 		{"proc", in("proc"), "proc", safe, ""},
 		{"sysfs", in("sys"), "sysfs", sys, ""},
 		{"cgroup2", in("sys/fs/cgroup"), "cgroup2", sys, ""},
 		dev,
 		{"devpts", in("dev/pts"), "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"},
-		{"tmpfs", in("dev/shm"), "tmpfs", safe, fmt.Sprintf("mode=1777,size=%d", shm)},
 		{"mqueue", in("dev/mqueue"), "mqueue", safe, ""},
 	}
-}
-
-// Kernel files that a container may not see, or not write, as with Docker.
-func maskedPaths() []string {
-	return []string{"proc/kcore", "proc/keys", "proc/timer_list", "proc/sched_debug", "proc/scsi", "sys/firmware"}
-}
-
-func readOnlyPaths() []string {
-	return []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}
+	if o.NoShm {
+		return list
+	}
+	return append(list, Mount{"tmpfs", in("dev/shm"), "tmpfs", safe, fmt.Sprintf("mode=1777,size=%d", shm)})
 }
 
 // KernelFilesystems mounts proc, sys and dev into a container's root and makes
@@ -76,20 +73,10 @@ func KernelFilesystems(root string, o RootOptions) error {
 	if err := deviceNodes(filepath.Join(root, "dev"), o.Privileged); err != nil {
 		return err
 	}
-	if o.Privileged {
+	if o.Privileged || o.OwnPaths {
 		return nil
 	}
-	for _, p := range maskedPaths() {
-		if err := mask(filepath.Join(root, p)); err != nil {
-			return err
-		}
-	}
-	for _, p := range readOnlyPaths() {
-		if err := BindReadOnly(filepath.Join(root, p)); err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-	}
-	return nil
+	return HidePaths(root, maskedPaths(), readOnlyPaths())
 }
 
 // deviceNodes makes what is in every container's /dev.
@@ -115,37 +102,6 @@ func deviceNodes(dev string, have bool) error {
 		if err := os.Symlink(l[0], p); err != nil {
 			return fmt.Errorf("device link: %w", err)
 		}
-	}
-	return nil
-}
-
-// mask hides a file behind /dev/null and a folder behind an empty one.
-func mask(p string) error {
-	st, err := os.Stat(p)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("hide %s: %w", p, err)
-	}
-	if st.IsDir() {
-		err = unix.Mount("tmpfs", p, "tmpfs", unix.MS_RDONLY|safe, "size=0")
-	} else {
-		err = unix.Mount("/dev/null", p, "", unix.MS_BIND, "")
-	}
-	if err != nil {
-		return fmt.Errorf("hide %s: %w", p, err)
-	}
-	return nil
-}
-
-// BindReadOnly makes what is at p read-only in place.
-func BindReadOnly(p string) error {
-	if err := unix.Mount(p, p, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("bind %s: %w", p, err)
-	}
-	if err := unix.Mount("", p, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|safe, ""); err != nil {
-		return fmt.Errorf("make %s read-only: %w", p, err)
 	}
 	return nil
 }

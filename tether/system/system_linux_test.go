@@ -266,3 +266,15 @@ func TestRootMountsAreInOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestNoShm(t *testing.T) {
+	for _, none := range []bool{false, true} {
+		there := false
+		for _, m := range rootMounts("/r", RootOptions{NoShm: none}) {
+			there = there || m.Target == "/r/dev/shm"
+		}
+		if there == none {
+			t.Errorf("without shm %v: mounted %v", none, there)
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"github.com/vic-engine/vic/pkg/docker/engine"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/go-connections/nat"
 	"github.com/google/go-cmp/cmp"
 )
@@ -31,20 +30,11 @@ func TestEveryFieldIsTreated(t *testing.T) {
 		}
 	}
 	seen := map[string]bool{}
-	for prefix, typ := range map[string]reflect.Type{
-		"Config.": reflect.TypeFor[container.Config](), "HostConfig.": reflect.TypeFor[container.HostConfig](), "Endpoint.": reflect.TypeFor[network.EndpointSettings](),
-	} {
-		for _, f := range reflect.VisibleFields(typ) {
-			if f.Anonymous {
-				continue
-			}
-			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if name == "" {
-				name = f.Name
-			}
-			seen[prefix+name] = true
-			if !table[prefix+name] {
-				t.Errorf("%s%s is neither honoured, refused nor warned of", prefix, name)
+	for _, o := range optionTypes() {
+		for _, f := range fieldsOf(o.typ) {
+			seen[o.prefix+f] = true
+			if !table[o.prefix+f] {
+				t.Errorf("%s%s is neither honoured, refused nor warned of", o.prefix, f)
 			}
 		}
 	}

@@ -45,6 +45,7 @@ func inspectResponse(i engine.Info) (*container.InspectResponse, error) {
 			Status: container.ContainerState(st.Status), Running: st.Running, Restarting: st.Restarting, OOMKilled: st.OOMKilled, Dead: st.Dead,
 			Pid: st.Pid, ExitCode: st.ExitCode, Error: st.Error,
 			StartedAt: st.StartedAt.UTC().Format(time.RFC3339Nano), FinishedAt: st.FinishedAt.UTC().Format(time.RFC3339Nano),
+			Health: health(st.Health),
 		},
 		Image: c.ImageID, Name: "/" + c.Name, RestartCount: i.RestartCount, Driver: storageDriver, Platform: "linux",
 		ExecIDs: i.ExecIDs, HostConfig: host,
@@ -73,6 +74,12 @@ func hostConfig(i engine.Info) (*container.HostConfig, error) {
 	set(&h.Runtime, engine.Runtime)
 	if h.LogConfig.Config == nil {
 		h.LogConfig.Config = map[string]string{}
+	}
+	if !h.Privileged && h.MaskedPaths == nil {
+		h.MaskedPaths = engine.DefaultMaskedPaths()
+	}
+	if !h.Privileged && h.ReadonlyPaths == nil {
+		h.ReadonlyPaths = engine.DefaultReadonlyPaths()
 	}
 	if h.ShmSize == 0 {
 		h.ShmSize = defaultShm

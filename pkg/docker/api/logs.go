@@ -32,7 +32,7 @@ func (s *server) getLogs(ctx context.Context, w http.ResponseWriter, r *http.Req
 	}
 	o := engine.LogsOptions{
 		Stdout: httputils.BoolValue(r, "stdout"), Stderr: httputils.BoolValue(r, "stderr"),
-		Follow: httputils.BoolValue(r, "follow"), Timestamps: httputils.BoolValue(r, "timestamps"), Tail: -1,
+		Follow: httputils.BoolValue(r, "follow"), Timestamps: httputils.BoolValue(r, "timestamps"), Details: httputils.BoolValue(r, "details"), Tail: -1,
 	}
 	if !o.Stdout && !o.Stderr {
 		return badRequest("Bad parameters: you must choose at least one stream")

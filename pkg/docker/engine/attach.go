@@ -48,6 +48,9 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions, open f
 	if v.Status.Phase == spec.PhaseRemoving || v.Status.Phase == spec.PhaseDead {
 		return conflict("container %s is marked for removal", ref)
 	}
+	if o.Logs && v.Container.NoLog {
+		return errNoReading()
+	}
 	if !o.Stream {
 		s, err := open(v.Container.Process.TTY)
 		if err != nil {
@@ -130,7 +133,7 @@ func watchClient(r io.Reader, leave func()) {
 // client is already answered.
 func (e *Engine) sendLogs(ctx context.Context, v spec.View, o AttachOptions, s Streams) {
 	lo := LogsOptions{Stdout: o.Stdout, Stderr: o.Stderr, Tail: -1}
-	if err := e.writeLogs(ctx, v, lo, s.Stdout, s.Stderr); err != nil {
+	if err := e.writeLogs(ctx, v, lo, "", s.Stdout, s.Stderr); err != nil {
 		e.log.WithField(spec.FieldContainer, v.Container.ID).WithError(err).Warn("attach: send the kept output")
 	}
 }

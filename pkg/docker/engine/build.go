@@ -93,6 +93,11 @@ func build(r *Request, in buildInput) (spec.Container, []string, error) {
 	out.Endpoints, links, w, err = endpoints(r, in)
 	note(w, err)
 	out.Hosts = append(append([]string(nil), h.ExtraHosts...), links...)
+	w, err = confine(h, &out)
+	note(w, err)
+	w, err = checkLog(h.LogConfig)
+	note(w, err)
+	out.NoLog = h.LogConfig.Type == noLog
 	note(nil, checkHost(r))
 	return out, warnings, errors.Join(errs...)
 }

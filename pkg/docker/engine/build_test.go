@@ -150,15 +150,11 @@ func TestRefusals(t *testing.T) {
 		host, want string
 		is         func(error) bool
 	}{
-		{`"Devices":[{"PathOnHost":"/dev/null"}]`, "host devices", errdefs.IsNotImplemented},
 		{`"DeviceRequests":[{"Count":-1}]`, "--gpus", errdefs.IsNotImplemented},
-		{`"SecurityOpt":["no-new-privileges"]`, "security options", errdefs.IsNotImplemented},
-		{`"IpcMode":"host"`, "IPC namespace", errdefs.IsNotImplemented},
 		{`"PidMode":"host"`, "PID namespace", errdefs.IsNotImplemented},
 		{`"NetworkMode":"host"`, "host networking", errdefs.IsNotImplemented},
 		{`"NetworkMode":"container:x"`, "another container's network", errdefs.IsNotImplemented},
 		{`"NetworkMode":"mine"`, "network mine not found", errdefs.IsInvalidArgument},
-		{`"LogConfig":{"Type":"syslog"}`, `log driver "syslog"`, errdefs.IsNotImplemented},
 		{`"Memory":4096`, "Minimum memory limit allowed is 6MB", errdefs.IsInvalidArgument},
 		{`"Memory":8388608,"MemoryReservation":16777216`, "Minimum memory limit can not be less than memory reservation limit, see usage", errdefs.IsInvalidArgument},
 		{`"MemorySwap":8388608`, "You should always set the Memory limit when using Memoryswap limit, see usage", errdefs.IsInvalidArgument},

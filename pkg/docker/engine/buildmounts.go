@@ -82,11 +82,6 @@ func checkHost(r *Request) error {
 	h := &r.HostConfig
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, invalid(format, a...)) }
-	switch h.LogConfig.Type {
-	case "", "json-file":
-	default:
-		errs = append(errs, notImplemented("not supported: log driver %q: this version keeps output on the datastore and serves it as json-file does", h.LogConfig.Type))
-	}
 	if f, _ := r.fields["HostConfig.Runtime"].(string); f != "" && f != Runtime && f != "runc" {
 		bad("unknown or invalid runtime name: %s", f)
 	}

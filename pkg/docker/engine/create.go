@@ -36,11 +36,11 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 	if err != nil {
 		return "", nil, err
 	}
-	warnings = append(warnings, imageWarnings(r, ic.Config)...)
 	userVolumes := r.Config.Volumes
 	if r.Config, err = merge(r.Config, ic.Config); err != nil {
 		return "", nil, err
 	}
+	warnings = append(warnings, healthWarnings(r.Config.Healthcheck)...)
 	if id, err = newID(); err != nil {
 		return "", nil, err
 	}
@@ -140,17 +140,4 @@ func (e *Engine) resolveImage(ref, platform string) (spec.Image, dockerspec.Dock
 		}
 	}
 	return img, ic, nil
-}
-
-// imageWarnings tells what the image asks for and this version does not do.
-func imageWarnings(r *Request, ic dockerspec.DockerOCIImageConfig) []string {
-	var out []string
-	h := ic.Healthcheck
-	if r.Config.Healthcheck == nil && h != nil && !(len(h.Test) == 1 && h.Test[0] == "NONE") && len(h.Test) > 0 {
-		out = append(out, "this version has no health monitoring: the image's health check is kept but not run")
-	}
-	if lc, _ := r.fields["HostConfig.LogConfig"].(map[string]any); lc != nil && isSet(lc["Config"]) {
-		out = append(out, "log options have no effect: output is kept whole on the datastore")
-	}
-	return out
 }

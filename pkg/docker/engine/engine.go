@@ -99,6 +99,8 @@ type tracked struct {
 	removing bool
 	// dropping is closed when what goes with a removed container is gone too.
 	dropping chan struct{}
+	// health is nil for a container without a health check, or one never started.
+	health *monitored
 	// keep is set while the user restarts the container: --rm waits.
 	keep bool
 }

@@ -254,7 +254,7 @@ func (e *Engine) execProcess(v spec.View, o ExecOptions) spec.Process {
 	p := spec.Process{
 		Path: o.Cmd[0], Args: o.Cmd[1:], Env: replaceEnv(env, o.Env), Dir: o.WorkingDir, User: execUser(o, v), TTY: o.Tty,
 		OpenStdin: o.Stdin, StdinOnce: true, Rows: o.Rows, Cols: o.Cols, Privileged: o.Privileged || base.Privileged,
-		CapAdd: base.CapAdd, CapDrop: base.CapDrop, Rlimits: base.Rlimits,
+		CapAdd: base.CapAdd, CapDrop: base.CapDrop, Rlimits: base.Rlimits, NoNewPrivileges: base.NoNewPrivileges,
 	}
 	if p.Dir == "" {
 		p.Dir = base.Dir

@@ -147,7 +147,7 @@ func TestImageWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, warnings, err := h.tryCreate("web", `{"Image":"web:1","HostConfig":{"LogConfig":{"Type":"json-file","Config":{"max-size":"1m"}}}}`)
-	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "log options") || !strings.Contains(warnings[1], "/data") {
+	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "log option max-size") || !strings.Contains(warnings[1], "/data") {
 		t.Errorf("warnings %q, %v", warnings, err)
 	}
 	p := h.inspect("web").Container.Process

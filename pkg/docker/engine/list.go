@@ -67,6 +67,7 @@ type row struct {
 	Info
 	of         *spec.View // what Info was made of
 	restarting bool
+	health     string // as filters know it
 	name       string // the image's as given, before it meant another image
 
 	once    sync.Once // guards what follows
@@ -99,8 +100,8 @@ func (e *Engine) rows(o ListOptions) ([]*row, error) {
 			break
 		}
 		r := kept[n].row
-		if r == nil || r.of != v || r.restarting != kept[n].restarting {
-			r = e.newRow(v, kept[n].restarting)
+		if r == nil || r.of != v || r.restarting != kept[n].restarting || r.health != (State{Health: kept[n].health}).healthFilter() {
+			r = e.newRow(v, kept[n])
 		}
 		if !r.State.Running && !f.all && o.Limit <= 0 {
 			continue
@@ -121,9 +122,9 @@ func (e *Engine) rows(o ListOptions) ([]*row, error) {
 	return out, nil
 }
 
-func (e *Engine) newRow(v *spec.View, restarting bool) *row {
-	i := e.describe(*v, restarting)
-	return &row{Info: i, of: v, restarting: restarting, name: i.ImageName}
+func (e *Engine) newRow(v *spec.View, k keptRow) *row {
+	i := e.describe(*v, k.restarting, k.health)
+	return &row{Info: i, of: v, restarting: k.restarting, health: i.State.healthFilter(), name: i.ImageName}
 }
 
 // at is the row with what may change though the container does not: the text
@@ -132,7 +133,7 @@ func (r *row) at(text, image string) *row {
 	if text == r.StatusText && image == r.ImageName {
 		return r
 	}
-	n := &row{Info: r.Info, of: r.of, restarting: r.restarting, name: r.name}
+	n := &row{Info: r.Info, of: r.of, restarting: r.restarting, health: r.health, name: r.name}
 	n.StatusText, n.ImageName = text, image
 	return n
 }
@@ -156,6 +157,7 @@ func (e *Engine) imageName(r *row, named map[string]string) string {
 type keptRow struct {
 	row        *row // nil: none
 	restarting bool
+	health     *Health
 }
 
 func (e *Engine) keptRows(views []*spec.View) []keptRow {
@@ -165,7 +167,7 @@ func (e *Engine) keptRows(views []*spec.View) []keptRow {
 	for n, v := range views {
 		id := v.Container.ID
 		t := e.tracked[id]
-		out[n] = keptRow{e.rowsByID[id], t != nil && t.restarting}
+		out[n] = keptRow{e.rowsByID[id], t != nil && t.restarting, e.healthOf(id)}
 	}
 	return out
 }
@@ -312,7 +314,7 @@ func (f *listFilter) selects(i *Info) bool {
 		f.task != nil && *f.task, // no container belongs to a Swarm task
 		!f.match("isolation", "default"),
 		!f.match("status", s.Status),
-		!f.exact("health", "none"),
+		!f.exact("health", s.healthFilter()),
 		f.images != nil && !f.images[c.ImageID],
 		len(f.exited) > 0 && (s.Running || s.StartedAt.IsZero() || !slices.Contains(f.exited, s.ExitCode)),
 		f.has("volume") && !f.hasVolume(c),

@@ -15,7 +15,8 @@ type LogsOptions struct {
 	Since, Until   time.Time
 	Follow         bool
 	Timestamps     bool
-	Tail           int // lines from the end; negative: all
+	Details        bool // what the log options name, before each line
+	Tail           int  // lines from the end; negative: all
 }
 
 // timestampLayout is the one of `docker logs -t`: nanoseconds, never shortened.
@@ -35,21 +36,31 @@ func (e *Engine) LogsOpen(ref string, o LogsOptions) (tty bool, write func(ctx c
 	if v.Status.Phase == spec.PhaseRemoving || v.Status.Phase == spec.PhaseDead {
 		return false, nil, conflict("can not get logs from container which is dead or marked for removal")
 	}
+	log := e.storedOf(v).host.LogConfig
+	if v.Container.NoLog {
+		return false, nil, errNoReading()
+	}
+	details := ""
+	if o.Details {
+		if details, err = logDetails(log, v, e.storedOf(v).Config); err != nil {
+			return false, nil, err
+		}
+	}
 	return v.Container.Process.TTY, func(ctx context.Context, stdout, stderr io.Writer) error {
-		return e.writeLogs(ctx, v, o, stdout, stderr)
+		return e.writeLogs(ctx, v, o, details, stdout, stderr)
 	}, nil
 }
 
 // writeLogs writes the kept output. Port layer entries are pieces of output as
 // the process wrote it; lines are counted and stamped here. With a tail it
 // reads twice when following: once to count the lines there are, then for good.
-func (e *Engine) writeLogs(ctx context.Context, v spec.View, o LogsOptions, stdout, stderr io.Writer) error {
+func (e *Engine) writeLogs(ctx context.Context, v spec.View, o LogsOptions, details string, stdout, stderr io.Writer) error {
 	id := v.Container.ID
 	lo := spec.LogOptions{Since: o.Since, Until: o.Until, Tail: -1, Stdout: o.Stdout, Stderr: o.Stderr}
 	if o.Tail == 0 && !o.Follow {
 		return nil
 	}
-	w := &lineWriter{stdout: stdout, stderr: stderr, stamp: o.Timestamps}
+	w := &lineWriter{stdout: stdout, stderr: stderr, stamp: o.Timestamps, details: details}
 	if o.Tail < 0 {
 		lo.Follow = o.Follow
 		return e.pl.Logs(ctx, id, lo, w.entry)
@@ -117,6 +128,7 @@ func (c *lineCounter) entry(en spec.LogEntry) error {
 type lineWriter struct {
 	stdout, stderr io.Writer
 	stamp          bool
+	details        string // before each line, after the time
 	skip           int
 	open           openLines
 	skipping       openLines // the line in progress is left out
@@ -137,6 +149,9 @@ func (w *lineWriter) piece(p spec.LogEntry) error {
 		return nil
 	}
 	data := p.Data
+	if first && w.details != "" {
+		data = append([]byte(w.details), data...)
+	}
 	if first && w.stamp {
 		data = append([]byte(p.Time.UTC().Format(timestampLayout)+" "), data...)
 	}

@@ -24,6 +24,7 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 		e.recordMounts(ev.View, "mount", ev.Time)
 		e.recordNetworks(ev.View, "connect", ev.Time)
 		e.recordEvent(ev.View, "start", ev.Time, nil)
+		e.watchHealth(ctx, ev.View)
 	case spec.EventExited:
 		e.exited(ctx, ev.View, ev.Time, true)
 	case spec.EventRenamed:
@@ -85,6 +86,11 @@ func (e *Engine) resync(ctx context.Context, first bool) {
 		case v.Status.Phase == spec.PhaseExited && fresh:
 			e.exited(ctx, v, v.Status.Exit.Stopped, false)
 		}
+		if isRunning(v) {
+			e.watchHealth(ctx, v)
+		} else {
+			e.unwatchHealth(id)
+		}
 	}
 	e.mu.Lock()
 	var gone []string
@@ -142,6 +148,7 @@ func (e *Engine) exited(ctx context.Context, v spec.View, at time.Time, event bo
 	s := e.storedOf(v)
 	exit := v.Status.Exit
 	ran := !startFailed(v)
+	e.unwatchHealth(id)
 	e.mu.Lock()
 	t := e.track(id)
 	t.lastExit = exit.Stopped
@@ -189,6 +196,7 @@ func startFailed(v spec.View) bool {
 // forget drops all that is kept of a container that is gone.
 func (e *Engine) forget(v spec.View) {
 	id := v.Container.ID
+	e.unwatchHealth(id)
 	e.mu.Lock()
 	if t := e.tracked[id]; t != nil && t.giveUp != nil {
 		close(t.giveUp)

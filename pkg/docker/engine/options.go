@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"sort"
 	"strings"
 )
@@ -25,7 +24,8 @@ const (
 
 // Option says how one field of a create request is treated.
 type Option struct {
-	// Field is "Config.X", "HostConfig.X" or "Endpoint.X" with Docker's JSON name.
+	// Field is "Config.X", "HostConfig.X", "Endpoint.X" or of another object of
+	// optionsother.go, with Docker's JSON name.
 	Field string
 	How   Treatment
 	// Why is the message of a Warned or Refused field.
@@ -36,9 +36,10 @@ type Option struct {
 
 const ownKernel = "a container is a virtual machine with a kernel of its own"
 
-// Options gives the treatment of every field of a create request.
+// Options gives the treatment of every field of the requests that make
+// containers, networks and volumes.
 func Options() []Option {
-	return append(append(configOptions(), hostOptions()...), endpointOptions()...)
+	return append(append(append(configOptions(), hostOptions()...), endpointOptions()...), otherOptions()...)
 }
 
 func honoured(prefix string, names ...string) []Option {
@@ -50,14 +51,12 @@ func honoured(prefix string, names ...string) []Option {
 }
 
 func configOptions() []Option {
-	return append(honoured("Config.",
+	return honoured("Config.",
 		"Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "ExposedPorts", "Tty",
 		"OpenStdin", "StdinOnce", "Env", "Cmd", "Image", "WorkingDir", "Entrypoint", "NetworkDisabled", "Labels",
-		"StopSignal", "StopTimeout", "MacAddress", "Volumes",
+		"StopSignal", "StopTimeout", "MacAddress", "Volumes", "Healthcheck",
 		// These three have no effect on a Linux container in Docker either; they are kept and shown.
 		"ArgsEscaped", "OnBuild", "Shell",
-	),
-		Option{Field: "Config.Healthcheck", How: Warned, Why: "the health check is kept but not run: this version has no health monitoring", Harmless: isNoHealthcheck},
 	)
 }
 
@@ -68,8 +67,9 @@ func hostOptions() []Option {
 		"Memory", "MemoryReservation", "NanoCpus", "CpuPeriod", "CpuQuota", "CpuCount", "Ulimits",
 		"ContainerIDFile",                                                                                   // the client writes it
 		"LogConfig", "Mounts", "Binds", "VolumeDriver", "VolumesFrom", "StorageOpt", "Runtime", "Isolation", // values are checked in checkHost
-		"UsernsMode", // only "" and "host" exist, and no user namespace is remapped
-		"Init",       // a containerVM always has an init that reaps
+		"UsernsMode",                                                        // only "" and "host" exist, and no user namespace is remapped
+		"Init",                                                              // a containerVM always has an init that reaps
+		"SecurityOpt", "IpcMode", "Devices", "MaskedPaths", "ReadonlyPaths", // values are checked in confine
 	)
 	return append(append(out, refusedHost()...), warnedHost()...)
 }
@@ -80,11 +80,8 @@ func refusedHost() []Option {
 	}
 	return []Option{
 		h("Cgroup", "a shared cgroup: "+ownKernel, nil),
-		h("IpcMode", "a shared IPC namespace (--ipc): "+ownKernel, oneOf("private", "shareable")),
 		h("PidMode", "a shared PID namespace (--pid): "+ownKernel, nil),
 		h("UTSMode", "the host's UTS namespace (--uts): "+ownKernel, nil),
-		h("SecurityOpt", "security options other than an unconfined profile (--security-opt): a containerVM has no seccomp, AppArmor or SELinux profile to apply", onlyUnconfined),
-		h("Devices", "host devices (--device): "+ownKernel, nil),
 		h("DeviceCgroupRules", "device cgroup rules: "+ownKernel, nil),
 		h("DeviceRequests", "device requests (--gpus): this version passes no devices through", nil),
 		h("CpuRealtimePeriod", "CPU real-time scheduling (--cpu-rt-period)", nil),
@@ -119,8 +116,6 @@ func warnedHost() []Option {
 		h("CpuPercent", "the CPU percentage "+windows, nil),
 		h("IOMaximumIOps", "the IO limit "+windows, nil),
 		h("IOMaximumBandwidth", "the IO limit "+windows, nil),
-		h("MaskedPaths", "masked paths have no effect: "+ownKernel, nil),
-		h("ReadonlyPaths", "read-only paths have no effect: "+ownKernel, nil),
 	}
 }
 
@@ -198,22 +193,4 @@ func oneOf(words ...string) func(any) bool {
 		}
 		return false
 	}
-}
-
-func isNoHealthcheck(v any) bool {
-	m, _ := v.(map[string]any)
-	test, _ := m["Test"].([]any)
-	return len(test) == 1 && test[0] == "NONE"
-}
-
-func onlyUnconfined(v any) bool {
-	list, _ := v.([]any)
-	for _, o := range list {
-		switch fmt.Sprint(o) {
-		case "seccomp=unconfined", "seccomp:unconfined", "apparmor=unconfined", "apparmor:unconfined", "label=disable", "label:disable", "no-new-privileges=false", "no-new-privileges:false":
-		default:
-			return false
-		}
-	}
-	return true
 }

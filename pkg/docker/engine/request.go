@@ -43,41 +43,46 @@ type ContainerConfig struct {
 // HostConfig holds the fields of Docker's HostConfig that the engine acts on.
 // The others are only in Request.Host; see the table in options.go.
 type HostConfig struct {
-	NetworkMode       string
-	RestartPolicy     RestartPolicy
-	AutoRemove        bool
-	LogConfig         struct{ Type string }
-	ConsoleSize       [2]int // rows, columns
-	Annotations       map[string]string
-	CapAdd, CapDrop   []string
-	DNS               []string `json:"Dns"`
-	DNSOptions        []string `json:"DnsOptions"`
-	DNSSearch         []string `json:"DnsSearch"`
-	ExtraHosts        []string
-	GroupAdd          []string
-	Privileged        bool
-	ReadonlyRootfs    bool
-	StorageOpt        map[string]string
-	Tmpfs             map[string]string
-	ShmSize           int64
-	Sysctls           map[string]string
-	CPUShares         int64 `json:"CpuShares"`
-	Memory            int64
-	MemoryReservation int64
-	MemorySwap        int64
-	NanoCPUs          int64 `json:"NanoCpus"`
-	CPUPeriod         int64 `json:"CpuPeriod"`
-	CPUQuota          int64 `json:"CpuQuota"`
-	CpusetCpus        string
-	CPUCount          int64 `json:"CpuCount"`
-	Ulimits           []Ulimit
-	Mounts            []MountRequest
-	Binds             []string
-	VolumesFrom       []string
-	VolumeDriver      string
-	PortBindings      map[string][]PortBinding
-	PublishAllPorts   bool
-	Links             []string
+	NetworkMode     string
+	RestartPolicy   RestartPolicy
+	AutoRemove      bool
+	LogConfig       LogConfig
+	ConsoleSize     [2]int // rows, columns
+	Annotations     map[string]string
+	CapAdd, CapDrop []string
+	SecurityOpt     []string
+	IpcMode         string
+	Devices         []DeviceRequest
+	// nil: Docker's lists, empty: none.
+	MaskedPaths, ReadonlyPaths []string
+	DNS                        []string `json:"Dns"`
+	DNSOptions                 []string `json:"DnsOptions"`
+	DNSSearch                  []string `json:"DnsSearch"`
+	ExtraHosts                 []string
+	GroupAdd                   []string
+	Privileged                 bool
+	ReadonlyRootfs             bool
+	StorageOpt                 map[string]string
+	Tmpfs                      map[string]string
+	ShmSize                    int64
+	Sysctls                    map[string]string
+	CPUShares                  int64 `json:"CpuShares"`
+	Memory                     int64
+	MemoryReservation          int64
+	MemorySwap                 int64
+	NanoCPUs                   int64 `json:"NanoCpus"`
+	CPUPeriod                  int64 `json:"CpuPeriod"`
+	CPUQuota                   int64 `json:"CpuQuota"`
+	CpusetCpus                 string
+	CPUCount                   int64 `json:"CpuCount"`
+	Ulimits                    []Ulimit
+	Mounts                     []MountRequest
+	Binds                      []string
+	VolumesFrom                []string
+	VolumeDriver               string
+	PortBindings               map[string][]PortBinding
+	PublishAllPorts            bool
+	Links                      []string
 }
 
 // RestartPolicy is when a container is started again by itself.

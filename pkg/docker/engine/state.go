@@ -23,6 +23,27 @@ type State struct {
 	Error      string
 	// StartedAt and FinishedAt are zero while there was none.
 	StartedAt, FinishedAt time.Time
+	// Health is nil while there is no health check that ever ran.
+	Health *Health
+}
+
+// healthText is what ps shows of the health of a container that runs.
+func (s State) healthText() string {
+	switch {
+	case s.Health == nil:
+		return ""
+	case s.Health.Status == healthStarting:
+		return " (health: starting)"
+	}
+	return " (" + s.Health.Status + ")"
+}
+
+// healthFilter is the status that filters know it by.
+func (s State) healthFilter() string {
+	if s.Health == nil {
+		return healthNone
+	}
+	return s.Health.Status
 }
 
 // stateOf translates a status. restarting is the engine's own knowledge. A
@@ -61,7 +82,7 @@ func (s State) Text(now time.Time) string {
 	case s.Restarting:
 		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
 	case s.Running:
-		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + s.healthText()
 	case s.Status == "removing":
 		return "Removal In Progress"
 	case s.Dead:
@@ -100,7 +121,7 @@ type Info struct {
 func (e *Engine) info(v spec.View) Info {
 	e.mu.Lock()
 	t := e.tracked[v.Container.ID]
-	restarting := t != nil && t.restarting
+	restarting, health := t != nil && t.restarting, e.healthOf(v.Container.ID)
 	var execs []string
 	for id, x := range e.execs {
 		if x.container == v.Container.ID && x.running {
@@ -108,21 +129,22 @@ func (e *Engine) info(v spec.View) Info {
 		}
 	}
 	e.mu.Unlock()
-	i := e.describe(v, restarting)
+	i := e.describe(v, restarting, health)
 	i.ExecIDs = execs
 	i.StatusText = i.State.Text(e.clock.Now())
 	return i
 }
 
-// describe is what the view alone tells, and whether the container is being
-// restarted. StatusText is left empty.
-func (e *Engine) describe(v spec.View, restarting bool) Info {
+// describe is what the view alone tells, whether the container is being
+// restarted, and its health. StatusText is left empty.
+func (e *Engine) describe(v spec.View, restarting bool, health *Health) Info {
 	s := e.storedOf(v)
 	i := Info{
 		View: v, State: stateOf(v.Status, restarting), Config: s.Config, HostConfig: s.HostConfig, Host: s.host,
 		Endpoints: s.Endpoints, RestartCount: restartCount(v), Command: shownCommand(s.Config),
 		ImageName: s.Config.Image,
 	}
+	i.State.Health = health
 	i.Config.Labels = v.Container.Labels
 	i.Volumes = e.mountInfos(v, s)
 	return i

@@ -371,3 +371,25 @@ func TestResize(t *testing.T) {
 	}
 	h.until("the program sees it", func() bool { return strings.Contains(out.String(), "33 100") })
 }
+
+// TestLogsDetails: --details, and a container that keeps nothing.
+func TestLogsDetails(t *testing.T) {
+	h := start(t, nil)
+	id := h.run("told", `"Cmd":["echo","hi"],"Labels":{"app":"x"},"HostConfig":{"LogConfig":{"Type":"json-file","Config":{"labels":"app"}}}`)
+	h.answer(h.wait(id, engine.WaitNotRunning))
+	_, write, err := h.e.LogsOpen(id, engine.LogsOptions{Stdout: true, Tail: -1, Details: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := write(h.ctx, &out, nil); err != nil || out.String() != "app=x hi\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	id = h.run("silent", `"Cmd":["sleep","1h"],"HostConfig":{"LogConfig":{"Type":"none"}}`)
+	if _, _, err := h.e.LogsOpen(id, engine.LogsOptions{Stdout: true}); !errdefs.IsNotImplemented(err) {
+		t.Errorf("logs of none: %v", err)
+	}
+	if err := h.e.Attach(h.ctx, id, engine.AttachOptions{Stdout: true, Logs: true}, nil); !errdefs.IsNotImplemented(err) {
+		t.Errorf("attach to logs of none: %v", err)
+	}
+}
