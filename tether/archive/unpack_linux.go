@@ -26,7 +26,7 @@ func (f files) put(j Job, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	u := &unpacker{dest: dest, job: j, buf: make([]byte, 128<<10)}
+	u := &unpacker{dest: dest, job: j, links: map[string]bool{}, buf: make([]byte, 128<<10)}
 	if err := u.all(tar.NewReader(in)); err != nil {
 		return err
 	}
@@ -80,7 +80,10 @@ type unpacker struct {
 	dest string
 	job  Job
 	dirs []*tar.Header // whose times are set when nothing is put in them any more
-	buf  []byte
+	// links are the symbolic links of this archive, by where they are. What the
+	// folder had before may lead anywhere, these must not lead out of it.
+	links map[string]bool
+	buf   []byte
 }
 
 func (u *unpacker) all(tr *tar.Reader) error {
@@ -100,6 +103,9 @@ func (u *unpacker) all(tr *tar.Reader) error {
 		}
 	}
 	for _, h := range u.dirs {
+		if u.misled(filepath.Join(u.dest, h.Name)) {
+			continue // a link came in the way
+		}
 		if err := times(filepath.Join(u.dest, h.Name), h); err != nil {
 			return err
 		}
@@ -111,7 +117,7 @@ func (u *unpacker) all(tr *tar.Reader) error {
 func (u *unpacker) one(h *tar.Header, content io.Reader) error {
 	h.Name = filepath.Clean(h.Name)
 	to := filepath.Join(u.dest, h.Name)
-	if !u.inside(to) {
+	if !u.inside(to) || u.misled(to) {
 		return fmt.Errorf("%q is outside of %q", h.Name, u.dest)
 	}
 	if err := u.parents(h.Name); err != nil {
@@ -134,6 +140,18 @@ func (u *unpacker) one(h *tar.Header, content io.Reader) error {
 
 func (u *unpacker) inside(p string) bool {
 	return p == u.dest || strings.HasPrefix(p, strings.TrimSuffix(u.dest, "/")+"/")
+}
+
+// misled tells whether one of the archive's own links leads p out of the folder.
+func (u *unpacker) misled(p string) bool {
+	for dir := filepath.Dir(p); dir != u.dest && u.inside(dir); dir = filepath.Dir(dir) {
+		if !u.links[dir] {
+			continue
+		}
+		at, err := filepath.EvalSymlinks(filepath.Dir(p))
+		return err != nil || !u.inside(at)
+	}
+	return false
 }
 
 // parents makes the folders that name is in.
@@ -187,15 +205,17 @@ func (u *unpacker) make(h *tar.Header, to string, content io.Reader) error {
 		return mknod(to, unix.S_IFIFO|mode, h)
 	case tar.TypeLink:
 		target := filepath.Join(u.dest, h.Linkname)
-		if !u.inside(target) {
+		if !u.inside(target) || u.misled(target) {
 			return fmt.Errorf("invalid hardlink %q -> %q", target, h.Linkname)
 		}
+		u.links[to] = u.links[target]
 		return os.Link(target, to)
 	case tar.TypeSymlink:
 		// One that leads out of the folder could have what follows put anywhere.
 		if !u.inside(filepath.Join(filepath.Dir(to), h.Linkname)) {
 			return fmt.Errorf("invalid symlink %q -> %q", to, h.Linkname)
 		}
+		u.links[to] = true
 		return os.Symlink(h.Linkname, to)
 	}
 	return fmt.Errorf("unhandled tar header type %d", h.Typeflag)
