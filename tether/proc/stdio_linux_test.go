@@ -21,17 +21,23 @@ func TestTailWhole(t *testing.T) {
 		}
 		w.Close()
 		tail := &tail{f: r}
-		settled := make(chan struct{})
+		read, settled := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(settled)
-			for range 100 {
-				tail.settle()
+			for {
+				select {
+				case <-read:
+					return
+				default:
+					tail.settle()
+				}
 			}
 		}()
 		var got bytes.Buffer
 		if _, err := io.CopyBuffer(struct{ io.Writer }{&got}, tail, make([]byte, 1024)); err != nil {
 			t.Fatal(err)
 		}
+		close(read)
 		<-settled
 		r.Close()
 		if !bytes.Equal(got.Bytes(), text) {
