@@ -178,13 +178,16 @@ func (c *Client) files(ctx context.Context, q spec.FileRequest, in io.Reader, re
 		return fail(ctx.Err())
 	}
 	r, err := o.wait(ctx)
-	if err == nil {
-		err = r.Error.err()
+	if err != nil {
+		return fail(err)
 	}
-	if err == nil {
-		return ours
+	if err := r.Error.err(); err != nil {
+		return err // in words for a user
 	}
-	return fail(err)
+	if ours != nil {
+		return fail(ours)
+	}
+	return nil
 }
 
 // deflated gives in compressed; nil is an empty stream. When in fails, so does
