@@ -148,7 +148,7 @@ func (p *PortLayer) Run(ctx context.Context) error {
 			p.cfg.Log.WithError(err).Warn("vSphere session is left to its timeout")
 		}
 	}()
-	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Up: p.router.up, Log: p.cfg.Log})
+	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Up: p.up, Log: p.cfg.Log})
 	if l.exec, err = p.manager(ctx, l, lines); err != nil {
 		return fmt.Errorf("port layer: %w", err)
 	}

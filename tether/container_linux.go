@@ -66,6 +66,7 @@ type Container struct {
 	firewall    firewall.Firewall // of policies; guarded by updating
 	running     chan struct{}     // closed when the process has started
 	once        sync.Once         // of that
+	files       *service
 }
 
 func (c *Container) started() { c.once.Do(func() { close(c.running) }) }
@@ -83,7 +84,7 @@ func (r reporter) Started(id string, pid int, at time.Time) error {
 
 // bootContainer runs a containerVM from its configuration to its power-off.
 func bootContainer(ctx context.Context, c *Container) error {
-	c.running, c.networked, c.updated = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	c.running, c.networked, c.updated, c.files = make(chan struct{}), make(chan struct{}), make(chan struct{}), newService()
 	err := run(ctx, c, containerSteps(), c.log)
 	if err == nil {
 		err = c.process(ctx)
@@ -99,6 +100,9 @@ func bootContainer(ctx context.Context, c *Container) error {
 func (c *Container) fail(err error) {
 	c.log.WithError(err).Error("boot failed, powering off")
 	_ = c.rpc.Set(guestinfo.KeyTetherState, "FAILED: "+err.Error())
+	if c.maintenance {
+		return // the container's last exit stays what it was
+	}
 	if c.session != nil {
 		c.session.Fail(err)
 		return
@@ -143,7 +147,7 @@ func (c *Container) line(ctx context.Context) error {
 	if c.output, err = system.OpenSerial(outputLine); err != nil {
 		return err
 	}
-	c.session, err = session.New(session.Config{
+	cfg := session.Config{
 		Container: c.spec,
 		BootID:    c.bootID,
 		HostKey:   signer,
@@ -153,8 +157,12 @@ func (c *Container) line(ctx context.Context) error {
 		Logger:    c.log,
 		Network:   c.updateNetwork,
 		Grow:      c.grow,
-	})
-	if err != nil {
+		Files:     c.serveFiles,
+	}
+	if c.maintenance {
+		cfg.Network, cfg.PowerOff = nil, func() { c.end.ask(false) }
+	}
+	if c.session, err = session.New(cfg); err != nil {
 		return err
 	}
 	c.goes(func() {
@@ -267,7 +275,12 @@ func (c *Container) mounted(path string) bool {
 	return false
 }
 
-func (c *Container) sysctls(context.Context) error { return system.Sysctls(c.spec.Root.Sysctls) }
+func (c *Container) sysctls(context.Context) error {
+	if c.maintenance {
+		return nil // nobody runs under them
+	}
+	return system.Sysctls(c.spec.Root.Sysctls)
+}
 
 // How long the tools let the process start first: one that waits for the engine
 // must be stoppable meanwhile. After its start they wait a little more, since a
@@ -295,7 +308,9 @@ func (c *Container) startTools(ctx context.Context) error {
 			return
 		}
 		c.settle()
-		_ = c.rpc.Set(guestinfo.KeyTetherState, "") // what a failed boot before left
+		if !c.maintenance {
+			_ = c.rpc.Set(guestinfo.KeyTetherState, "") // what a failed boot before left
+		}
 		c.runTools(ctx, "a soft power-off will not reach this guest")
 	})
 	c.goes(func() { c.obeyStop(ctx) })
@@ -329,10 +344,9 @@ func (c *Container) obeyStop(ctx context.Context) {
 // process runs the container's process to its end.
 func (c *Container) process(ctx context.Context) error {
 	c.showMemory()
+	close(c.files.ready)
 	if c.maintenance {
-		c.log.Info("maintenance: no process is started")
-		_ = c.rpc.Set(guestinfo.KeyTetherState, "MAINTENANCE")
-		<-c.end.asked
+		c.serve(ctx)
 		return nil
 	}
 	c.awaitPeers(ctx)

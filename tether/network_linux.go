@@ -21,6 +21,9 @@ const addressWait = 30 * time.Second
 func (c *Container) network(ctx context.Context) error {
 	c.nics.log, c.nics.hostname, c.nics.changed = c.log, hostnameOf(c.spec), c.addressChanged
 	c.nics.load, c.nics.bySource = c.load, true
+	if c.maintenance {
+		return nil // files need none
+	}
 	configs, err := endpointConfigs(c.spec.Endpoints)
 	if err != nil {
 		return err

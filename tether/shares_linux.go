@@ -60,12 +60,8 @@ func (c *Container) shares(ctx context.Context) error {
 	if len(later) == 0 {
 		return nil
 	}
-	if c.maintenance { // the step that waits for leases has not
-		wait, cancel := context.WithTimeout(ctx, addressWait)
-		defer cancel()
-		if err := c.nics.wait(wait); err != nil {
-			return err
-		}
+	if c.maintenance {
+		return c.withoutShares(later)
 	}
 	c.awaitPeers(ctx)
 	return c.mountAll(ctx, later)

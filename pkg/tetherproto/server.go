@@ -151,6 +151,8 @@ func (s *ServerConn) channel(ctx context.Context, c ssh.NewChannel) {
 		err = s.exec(ctx, c)
 	case chanLog:
 		err = s.follow(ctx, c)
+	case chanFiles:
+		err = s.files(ctx, c)
 	default:
 		err = c.Reject(ssh.UnknownChannelType, "unknown channel type "+c.ChannelType())
 	}
@@ -259,6 +261,8 @@ func (s *ServerConn) call(ctx context.Context, c ssh.NewChannel) error {
 		err = s.h.Network(o.ctx, *q.Network)
 	case callGrow:
 		err = s.h.Grow(o.ctx, q.Unit)
+	case callPowerOff:
+		err = s.powerOff(o.ctx)
 	default:
 		err = fmt.Errorf("unknown method %q: %w", q.Method, errdefs.ErrNotImplemented)
 	}

@@ -89,7 +89,7 @@ func (c *Controller) lineOf(ctx context.Context, r *run) (Line, error) {
 		}
 		cancel()
 	}()
-	line, err := c.m.cfg.Lines.Session(up, c.id)
+	line, err := c.runLine(up)
 	cancel()
 	<-stopped
 	if err == nil {
@@ -105,6 +105,23 @@ func (c *Controller) lineOf(ctx context.Context, r *run) (Line, error) {
 		return nil, nil
 	default:
 		return nil, fmt.Errorf("line of container %s: %w", c.id, err)
+	}
+}
+
+// runLine waits for the line of a guest that runs the process: those that only
+// serve its files are waited out.
+func (c *Controller) runLine(ctx context.Context) (Line, error) {
+	for {
+		line, err := c.m.cfg.Lines.Session(ctx, c.id)
+		s := c.maintained()
+		if err != nil || s == nil {
+			return line, err
+		}
+		select {
+		case <-s.over:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 

@@ -52,6 +52,11 @@ type Controller struct {
 	idle    chan struct{}
 	// waiting are clients that attached before the line was up.
 	waiting map[*attacher]struct{}
+	// maint is the boot that serves the files of a container that does not run.
+	maint *maintenance
+	// marked: the VM's configuration may have the mode of such a boot. sweeping:
+	// somebody takes care of that.
+	marked, sweeping bool
 }
 
 // stateLock guards a controller's state and knows whether a view of it is still

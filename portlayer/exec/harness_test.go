@@ -275,10 +275,13 @@ type guests struct {
 	program map[string]program // by container id; default: run until stopped
 	line    map[string]*line   // those that are up
 	changed chan struct{}      // closed and renewed when a line comes up
+	served  program            // of guests that only serve files
+	boots   int                // of those
+	files   fileServer
 }
 
 func newGuests() *guests {
-	return &guests{line: map[string]*line{}, program: map[string]program{}, changed: make(chan struct{})}
+	return &guests{line: map[string]*line{}, program: map[string]program{}, changed: make(chan struct{}), served: serving}
 }
 
 // line is one boot.
@@ -301,6 +304,8 @@ type line struct {
 	updates   chan spec.NetworkUpdate // of networks; what nobody reads is lost
 	// startErr is what Release gives; pid 7 else.
 	startErr error
+	// maintenance: the guest only serves files.
+	maintenance bool
 }
 
 func (g *guests) boot(id string, set func([]guestinfo.Pair), halt func()) *line {
@@ -327,10 +332,13 @@ func (g *guests) manager() *Manager {
 // work runs the program of a VM that is on.
 func (g *guests) work(l *line) {
 	g.mu.Lock()
-	p := g.program[l.id]
+	p, served := g.program[l.id], g.served
 	g.mu.Unlock()
 	if p == nil {
 		p = service
+	}
+	if l.maintenance {
+		p = served
 	}
 	p(l)
 }
@@ -380,6 +388,7 @@ func (h *simHost) on(ref types.ManagedObjectReference) {
 		}
 		_ = admin.Reconfigure(ctx, ref, types.VirtualMachineConfigSpec{ExtraConfig: vsphere.ExtraConfig(keys)})
 	}, func() { _ = admin.PowerOff(ctx, ref) })
+	l.maintenance = inMaintenance(v)
 	h.mu.Lock()
 	h.lines[ref] = l
 	h.mu.Unlock()

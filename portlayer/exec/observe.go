@@ -175,8 +175,9 @@ func (m *Manager) adopt(ctx context.Context, vm vsphere.VM, first bool) error {
 	c := newController(m, sc, spec.PhaseCreated)
 	c.vm, c.status.VMName = vm.Ref, vm.Name
 	c.status.Started = status.Exit.Started
+	maintenance := inMaintenance(vm)
 	switch {
-	case vm.On():
+	case vm.On() && !maintenance:
 		c.phase = spec.PhaseStarting
 		c.run.on = true
 		c.status.Addresses = status.Addresses
@@ -192,7 +193,7 @@ func (m *Manager) adopt(ctx context.Context, vm vsphere.VM, first bool) error {
 			c.status.Exit = killedAt(status.Exit.Started, time.Time{})
 		}
 	}
-	if !vm.On() || !status.Running {
+	if !vm.On() || maintenance || !status.Running {
 		c.run.before = status.Exit
 	}
 	if err := m.cfg.Leases.Restore(sc.ID, sc.Endpoints); err != nil {
@@ -207,8 +208,19 @@ func (m *Manager) adopt(ctx context.Context, vm vsphere.VM, first bool) error {
 		c.publish(spec.EventCreated, true)
 		c.mu.Unlock()
 	}
+	if maintenance {
+		c.mu.Lock()
+		c.seenMaintenance(vm, status)
+		c.mu.Unlock()
+	}
 	m.renamed(ctx, c, vm)
 	return nil
+}
+
+// inMaintenance tells that a VM is not what its container's process runs in: when
+// it is on, its files are served.
+func inMaintenance(vm vsphere.VM) bool {
+	return vm.Config[guestinfo.KeyMode] == guestinfo.ModeMaintenance
 }
 
 // observe believes a VM that was read when the container's generation was seen.
@@ -236,6 +248,10 @@ func (c *Controller) observe(vm vsphere.VM, seen uint64) error {
 	c.status.VMName = vm.Name
 	if err == nil {
 		c.rename(sc)
+	}
+	if inMaintenance(vm) && !active(c.phase) {
+		c.seenMaintenance(vm, status)
+		return nil
 	}
 	switch vm.Power {
 	case types.VirtualMachinePowerStatePoweredOn:

@@ -69,6 +69,8 @@ func (h *hypervisor) Start(_ context.Context, m machine.Machine, g machine.Guest
 			_ = g.InfoSet(p.Key, p.Value)
 		}
 	}, i.Kill)
+	mode, _ := g.InfoGet(guestinfo.KeyMode)
+	i.l.maintenance = mode == guestinfo.ModeMaintenance
 	go h.g.work(i.l)
 	return i, nil
 }

@@ -32,6 +32,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	c.makeWay(false)
 	if err := hold(ctx, c.op); err != nil {
 		return err
 	}
@@ -40,10 +41,18 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	defer interrupt(nil)
 	var r *run
 	var dropped <-chan struct{}
-	err = m.claim(c, func() error {
-		r, dropped, err = c.begin(interrupt)
-		return err
-	})
+	for {
+		err = m.claim(c, func() error {
+			r, dropped, err = c.begin(interrupt)
+			return err
+		})
+		if !errors.Is(err, errMaintained) {
+			break
+		}
+		if err = m.awaitVolumes(ctx, c); err != nil {
+			break
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
@@ -137,6 +146,9 @@ func (m *Manager) turnOn(ctx context.Context, c *Controller, ready bool) error {
 		if err := m.prepare(ctx, c); err != nil {
 			return err
 		}
+	}
+	if err := m.unmark(ctx, c); err != nil {
+		return err
 	}
 	c.touch()
 	return m.cfg.VSphere.PowerOn(ctx, c.ref())

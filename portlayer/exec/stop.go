@@ -20,6 +20,9 @@ func (m *Manager) Stop(ctx context.Context, id, signal string, timeout time.Dura
 	if err != nil {
 		return err
 	}
+	if c.maintained() != nil {
+		return nil // it does not run
+	}
 	c.interruptStart(errStopped)
 	if err := hold(ctx, c.op); err != nil {
 		return err

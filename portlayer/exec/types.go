@@ -95,6 +95,9 @@ type Config struct {
 	BootTimeout time.Duration
 	// EndTimeout bounds the power-off after the process ended; zero: 30 seconds.
 	EndTimeout time.Duration
+	// FilesLinger is how long a VM that was turned on for its files stays on when
+	// they are not used any more; zero: 3 seconds.
+	FilesLinger time.Duration
 	// Publish gets every change of a container, in order. It must not block.
 	Publish func(spec.Event)
 	// Now is the clock; nil: time.Now.
@@ -106,6 +109,7 @@ const (
 	defaultRootSizeMB  = 8 << 10
 	defaultBootTimeout = 3 * time.Minute
 	defaultEndTimeout  = 30 * time.Second
+	defaultFilesLinger = 3 * time.Second
 
 	// cleanupTimeout bounds undoing, which goes on when the caller has left.
 	cleanupTimeout = 2 * time.Minute
@@ -127,6 +131,9 @@ func (c *Config) defaults() {
 	}
 	if c.EndTimeout == 0 {
 		c.EndTimeout = defaultEndTimeout
+	}
+	if c.FilesLinger == 0 {
+		c.FilesLinger = defaultFilesLinger
 	}
 	if c.Publish == nil {
 		c.Publish = func(spec.Event) {}

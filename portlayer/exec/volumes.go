@@ -75,7 +75,8 @@ func (m *Manager) conflict(c spec.Container) error {
 		}
 	}
 	for _, other := range m.Snapshots() {
-		if other.Container.ID == c.ID || !active(other.Status.Phase) {
+		maintained := !active(other.Status.Phase)
+		if other.Container.ID == c.ID || maintained && !m.claimed(other.Container.ID) {
 			continue
 		}
 		for _, mt := range other.Container.Mounts {
@@ -90,11 +91,21 @@ func (m *Manager) conflict(c spec.Container) error {
 			case !vmspec.Writes(c, mt.Source):
 				continue // both read
 			}
+			if maintained {
+				return errMaintained
+			}
 			return fmt.Errorf("volume %s is in use: container %s (%.12s) is running and %s it; a volume has one running container, or several that only read it: %w",
 				wanted.Name, other.Container.Name, other.Container.ID, how, errdefs.ErrConflict)
 		}
 	}
 	return nil
+}
+
+// claimed tells whether a container that does not run has its volumes mounted all
+// the same.
+func (m *Manager) claimed(id string) bool {
+	c, err := m.find(id)
+	return err == nil && c.hasClaim()
 }
 
 // present makes sure that the volumes of a container are there before its VM is

@@ -18,6 +18,8 @@ type Options struct {
 	// Root is the directory that the process sees as "/"; empty or "/" is ours.
 	Root    string
 	Process spec.Process
+	// OwnMounts gives the process a mount namespace of its own.
+	OwnMounts bool
 }
 
 // Start runs a process. A nil reaper waits for this one process alone. An error
@@ -62,6 +64,9 @@ func Start(reaper *Reaper, o Options) (*Process, error) {
 	}
 	if root != "/" {
 		attr.Sys.Chroot = root
+	}
+	if o.OwnMounts {
+		attr.Sys.Unshareflags = syscall.CLONE_NEWNS
 	}
 	// Without privileges nobody else can be run, and ourselves needs no change.
 	if euid := os.Geteuid(); euid == 0 || o.Process.User != "" && who.uid != uint32(euid) {

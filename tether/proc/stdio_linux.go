@@ -145,21 +145,43 @@ func (t *tail) settle() {
 func (t *tail) Read(b []byte) (int, error) {
 	for {
 		ended := t.ended.Load()
+		limit := time.Now().Add(quiet)
 		if ended {
-			_ = t.f.SetReadDeadline(time.Now().Add(quiet))
+			_ = t.f.SetReadDeadline(limit)
 		}
 		n, err := t.f.Read(b)
 		switch {
 		case n > 0 || err == nil:
 			return n, nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && !ended:
-			continue
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EIO), errors.Is(err, os.ErrClosed):
+		case errors.Is(err, os.ErrDeadlineExceeded) && (!ended || time.Now().Before(limit)):
+			continue // settle's deadline, not ours
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// On a busy machine it may have passed before the read: what is there
+			// already counts.
+			return t.pending(b)
+		case errors.Is(err, unix.EIO), errors.Is(err, os.ErrClosed):
 			// EIO: the last user of the terminal has closed it.
 			return 0, io.EOF
 		}
 		return n, err
 	}
+}
+
+// pending gives what can be read without waiting, io.EOF for nothing.
+func (t *tail) pending(b []byte) (n int, err error) {
+	_ = t.f.SetReadDeadline(time.Time{}) // one that has passed refuses every read
+	raw, err := t.f.SyscallConn()
+	if err != nil {
+		return 0, io.EOF // it is closed
+	}
+	rerr := raw.Read(func(fd uintptr) bool {
+		n, err = unix.Read(int(fd), b)
+		return true
+	})
+	if rerr != nil || err != nil || n <= 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // ttyInput is a terminal's input, which has no end of its own.

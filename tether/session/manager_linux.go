@@ -48,6 +48,12 @@ type Config struct {
 	// Grow lets the mounted filesystem of the disk scsi0:unit fill its disk.
 	// Nil: not offered.
 	Grow func(ctx context.Context, unit int) error
+	// Files does an operation on the container's files, see tetherproto.FileHandler.
+	// It may be called before the boot is over. Nil: not offered.
+	Files func(context.Context, spec.FileRequest, tetherproto.IO) error
+	// PowerOff ends the guest soon after it has returned. Nil: not offered, as
+	// there is a process.
+	PowerOff func()
 
 	// ReleaseWait bounds the wait of a process with Attach for the engine, so
 	// that a power-on without a VCH works. Default 30 s.

@@ -123,7 +123,7 @@ func BindInRoot(from, root, dir, name string) error {
 		err = os.ErrNotExist
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		err = os.WriteFile(to, nil, 0o644)
+		err = placeholder(folder, to)
 	}
 	if err != nil {
 		return fmt.Errorf("bind %s: %w", to, err)
@@ -132,6 +132,19 @@ func BindInRoot(from, root, dir, name string) error {
 		return fmt.Errorf("bind %s on %s: %w", from, to, err)
 	}
 	return nil
+}
+
+// placeholder makes an empty file to mount another on. The folder keeps its times:
+// nothing of the container's changes in it.
+func placeholder(folder, file string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(folder, &st); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, folder, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // MakeInRoot makes the folder path inside root, following links as a process
