@@ -73,6 +73,7 @@ type PortLayer struct {
 	bus     events.Bus
 	ready   chan struct{}
 	live    atomic.Pointer[live] // set once connected
+	relayed *relayed
 	names   *names.Server
 	router  *router
 	changes *networkChanges
@@ -105,6 +106,7 @@ func New(cfg Config) (*PortLayer, error) {
 	}
 	p := &PortLayer{
 		cfg: cfg, signer: signer, leases: network.NewLeases(state), ds: &lateDatastore{}, ready: make(chan struct{}),
+		relayed: newRelayed(),
 	}
 	if err := p.newRouter(); err != nil {
 		return nil, fmt.Errorf("port layer: %w", err)
@@ -148,7 +150,7 @@ func (p *PortLayer) Run(ctx context.Context) error {
 			p.cfg.Log.WithError(err).Warn("vSphere session is left to its timeout")
 		}
 	}()
-	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Up: p.up, Log: p.cfg.Log})
+	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Relay: p.relay, Up: p.up, Log: p.cfg.Log})
 	if l.exec, err = p.manager(ctx, l, lines); err != nil {
 		return fmt.Errorf("port layer: %w", err)
 	}

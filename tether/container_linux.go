@@ -54,6 +54,7 @@ type Container struct {
 	output      *os.File // ttyS1
 	nics        nics
 	disksOf     volumeDisks
+	sockets     int               // that are relayed; changed by the boot only
 	sharesOf    map[string]*disk  // mounted NFS folders by source; of the boot and the shutdown
 	sharesLost  bool              // a server takes no writes: to sync everything would never end
 	networked   chan struct{}     // closed when updates of the networks may come

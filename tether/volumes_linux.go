@@ -98,6 +98,9 @@ func (c *Container) mountAll(ctx context.Context, mounts []spec.Mount) error {
 }
 
 func (c *Container) mount(ctx context.Context, bus *system.Bus, m spec.Mount) error {
+	if m.Type == spec.MountSocket {
+		return c.socket(ctx, m)
+	}
 	// Docker copies what the image has at the place, and its owner and mode; a
 	// place that is only made now says nothing.
 	fromImage := system.InRoot(rootDir, m.Path)

@@ -164,7 +164,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}
-	eng, err := engine.New(engine.Config{PortLayer: ports, Images: ports.Images(), Networks: ports, Volumes: ports.Volumes(), Policies: ports, Log: d.log})
+	eng, err := engine.New(engine.Config{PortLayer: ports, Images: ports.Images(), Networks: ports, Volumes: ports.Volumes(), Policies: ports, DockerSocket: d.vch.DockerSocket, Log: d.log})
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}
@@ -203,6 +203,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if d.vch.DockerSocket {
+			g.Go(func() error { return d.answer(ctx, "Docker API for containers", ports.Relayed(), docker) })
+		}
 		addr := d.opts.listen
 		if addr == "" {
 			addr = ":2376"
@@ -225,10 +228,15 @@ func (d *daemon) listen(ctx context.Context, what, addr string, tc *tls.Config, 
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	d.log.WithField("address", l.Addr().String()).Infof("%s listens", what)
 	if tc != nil {
 		l = tls.NewListener(l, tc)
 	}
+	return d.answer(ctx, what, l, h, ready...)
+}
+
+// answer serves h on l, which it closes, until ctx is done.
+func (d *daemon) answer(ctx context.Context, what string, l net.Listener, h http.Handler, ready ...func(addr string)) error {
+	d.log.WithField("address", l.Addr().String()).Infof("%s listens", what)
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: nil, BaseContext: func(net.Listener) context.Context { return ctx }}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()

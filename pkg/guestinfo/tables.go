@@ -75,11 +75,11 @@ func mountFields() []field[spec.Mount] {
 	type m = spec.Mount
 	return []field[m]{
 		{name: "name", at: func(m *m) any { return &m.Name }, option: "--volume", doc: "volume name"},
-		{name: "type", at: func(m *m) any { return &m.Type }, option: "--mount", doc: "volume, tmpfs or nfs"},
+		{name: "type", at: func(m *m) any { return &m.Type }, option: "--mount", doc: "volume, tmpfs, nfs or socket"},
 		{name: "fstype", at: func(m *m) any { return &m.FSType }, option: "--volume", doc: "filesystem of the disk: ext4 (unset) or xfs"},
 		{name: "subpath", at: func(m *m) any { return &m.SubPath }, option: "--mount", doc: "folder of the volume that is mounted; unset: its root"},
 		{name: "path", at: func(m *m) any { return &m.Path }, option: "--volume", doc: "destination in the container"},
-		{name: "source", at: func(m *m) any { return &m.Source }, option: "--volume", doc: "datastore path of the disk, or host:/path"},
+		{name: "source", at: func(m *m) any { return &m.Source }, option: "--volume", doc: "datastore path of the disk, host:/path, or the socket of the engine that is relayed"},
 		{name: "unit", at: func(m *m) any { return &m.Unit }, doc: "SCSI unit of the disk"},
 		{name: "mode", at: func(m *m) any { return &m.DiskMode }, option: "--opt attach-as", doc: "disk mode, when it is written to"},
 		{name: "policy", at: func(m *m) any { return &m.Policy }, option: "--opt storage-policy", doc: "id of the disk's storage policy"},
@@ -148,6 +148,7 @@ func vchFields() []field[spec.VCH] {
 		{name: "debug/level", at: func(v *v) any { return &v.Debug }, option: "--debug", doc: "0 is off, 1 debug logs"},
 		{name: "debug/key", at: func(v *v) any { return &v.DebugKey }, option: "--authorized-key", doc: "SSH public key for debugging; unset: no SSH"},
 
+		{name: "docker/socket", at: func(v *v) any { return &v.DockerSocket }, option: "--docker-socket", doc: "containers may bind /var/run/docker.sock, which reaches the Docker API; unset: they may not"},
 		{name: "policies", at: func(v *v) any { return &v.Policies }, option: "--policy-file", doc: "policies of all networks, as the file that create was given has them; unset: none"},
 		{name: "tags/labels", at: func(v *v) any { return &v.TagLabels }, option: "--tag-labels", doc: "label keys by whose values containerVMs are tagged in vCenter; unset: no tags"},
 		{name: "volumestores", at: func(v *v) any { return &v.VolumeStores }, option: "--volume-store", doc: "volume stores by label"},

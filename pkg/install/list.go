@@ -40,7 +40,9 @@ type Summary struct {
 	ContainerNetworks []ContainerNetworkInfo `json:"containerNetworks,omitempty"`
 	// VolumeStores are datastore paths by label.
 	VolumeStores map[string]string `json:"volumeStores,omitempty"`
-	Containers   []ContainerInfo   `json:"containers,omitempty"`
+	// DockerSocket says that containers may have the Docker API's socket.
+	DockerSocket bool            `json:"dockerSocket,omitempty"`
+	Containers   []ContainerInfo `json:"containers,omitempty"`
 
 	endpoint Endpoint
 }
@@ -109,7 +111,8 @@ func (a Appliance) summary() Summary {
 	s := Summary{
 		VM: a.VM.Value, Path: a.Path, Name: a.Name, Status: a.status(), Address: a.State.Address,
 		UUID: a.VCH.UUID, Version: a.VCH.Version, Pool: a.VCH.Pool, Folder: a.VCH.Folder, ImageStore: a.VCH.ImageStore, VolumeStores: a.VCH.VolumeStores,
-		endpoint: Endpoint{Off: a.VCH.ServerCert == "", vch: a.VCH.Name},
+		DockerSocket: a.VCH.DockerSocket,
+		endpoint:     Endpoint{Off: a.VCH.ServerCert == "", vch: a.VCH.Name},
 	}
 	if a.VCH.ClientCAs != "" {
 		s.endpoint.ClientCAs, s.endpoint.Dir = []byte(a.VCH.ClientCAs), "./"+a.VCH.Name
@@ -163,6 +166,9 @@ func (s Summary) Lines() []string {
 	}
 	for _, n := range s.ContainerNetworks {
 		lines = append(lines, "Container network "+containerNetworkLine(spec.ContainerNetwork(n)))
+	}
+	if s.DockerSocket {
+		lines = append(lines, "Docker socket: containers may bind /var/run/docker.sock")
 	}
 	running := 0
 	for _, c := range s.Containers {

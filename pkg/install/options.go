@@ -61,6 +61,8 @@ type CreateOptions struct {
 	VolumeStores []string
 	// PolicyFile is a file with policies that are valid on all networks.
 	PolicyFile string
+	// DockerSocket lets containers that bind it reach the Docker API.
+	DockerSocket bool
 	// TagLabels are the label keys by whose values VMs are tagged in vCenter.
 	TagLabels []string
 

@@ -84,7 +84,7 @@ func Resolve(o CreateOptions, s Site, f files, id, version string) (Config, []Fi
 			Datacenter:  s.Datacenter.Path,
 			BridgeRange: DefaultBridgeRange, BridgeWidth: DefaultBridgeWidth,
 			RegistryMirrors: o.RegistryMirrors, InsecureRegistries: o.InsecureRegistries, RegistryCAs: f.registryCAs,
-			Debug: o.Debug, DebugKey: f.debugKey, Policies: f.policies, TagLabels: o.TagLabels,
+			Debug: o.Debug, DebugKey: f.debugKey, Policies: f.policies, TagLabels: o.TagLabels, DockerSocket: o.DockerSocket,
 			BootTimeout:     durationText(o.ContainerBoot),
 			DefaultMemoryMB: orDefault(o.ContainerMB, spec.DefaultMemoryMB), DefaultCPUs: spec.DefaultCPUs,
 			RootSizeMB: orDefault(o.BaseImageMB, DefaultRootMB),

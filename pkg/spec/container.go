@@ -156,17 +156,23 @@ const (
 	MountVolume MountType = "volume" // a VMDK with a filesystem
 	MountTmpfs  MountType = "tmpfs"
 	MountNFS    MountType = "nfs"
+	// MountSocket is a unix socket of the guest's; each connection to it is carried
+	// to the engine over the control line.
+	MountSocket MountType = "socket"
 )
+
+// IsVolume tells whether a volume is mounted: what a volume store has, by name.
+func (t MountType) IsVolume() bool { return t == MountVolume || t == MountNFS }
 
 // Mount is a filesystem below the container's root.
 type Mount struct {
-	Name   string // of the volume; empty for tmpfs
+	Name   string // of the volume; empty for others
 	Type   MountType
 	FSType string // of a VMDK volume: "ext4" (also when empty), "xfs"
 	// SubPath is a folder of the volume that is mounted instead of its root.
 	SubPath  string
 	Path     string // destination in the container
-	Source   string // datastore path of the disk, or host:/path of NFS
+	Source   string // datastore path of the disk, host:/path of NFS, or the socket that is asked for
 	Unit     int    // SCSI unit on scsi0 of a VMDK volume
 	DiskMode string // vSphere's mode of a disk that is written; empty: independent_persistent
 	Policy   string // id of the storage policy of a VMDK volume; empty: its datastore's default

@@ -61,6 +61,10 @@ type VCH struct {
 	// none: it tags nothing.
 	TagLabels []string
 
+	// DockerSocket allows containers to have the Docker API's socket, and with it
+	// the whole VCH.
+	DockerSocket bool
+
 	// VolumeStores by label: "[datastore] path", or "nfs://host/path?uid=&gid=".
 	VolumeStores map[string]string
 

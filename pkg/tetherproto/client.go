@@ -23,6 +23,10 @@ type ClientConfig struct {
 	// Report is called for each report of the guest, one at a time, in order.
 	// The guest's exit waits for it, so it must not block for long.
 	Report func(Report)
+	// Relay is asked for each connection that the guest wants to a socket of the
+	// engine: it refuses with an error, whose class and text the guest gets, or
+	// gives who serves the connection, and closes it. Nil: all are refused.
+	Relay func(RelayRequest) (serve func(*RelayConn), err error)
 }
 
 // Client is the engine's connection to one guest. Its methods may be called at
@@ -54,7 +58,7 @@ func NewClient(ctx context.Context, conn net.Conn, cfg ClientConfig) (*Client, e
 		return nil, fmt.Errorf("ssh handshake with the guest: %w", err)
 	}
 	client := &Client{conn: c, done: make(chan struct{})}
-	client.wg.Go(func() { refuse(channels) })
+	client.wg.Go(func() { relay(channels, cfg.Relay) })
 	client.wg.Go(func() { reports(requests, cfg.Report) })
 	go func() {
 		defer close(client.done)
@@ -62,13 +66,6 @@ func NewClient(ctx context.Context, conn net.Conn, cfg ClientConfig) (*Client, e
 		client.wg.Wait()
 	}()
 	return client, nil
-}
-
-// refuse declines channels: the guest has none to open.
-func refuse(channels <-chan ssh.NewChannel) {
-	for c := range channels {
-		_ = c.Reject(ssh.UnknownChannelType, "unknown channel type "+c.ChannelType())
-	}
 }
 
 func reports(requests <-chan *ssh.Request, report func(Report)) {

@@ -18,8 +18,9 @@ const (
 	chanAttach = "vic-attach@1" // streams of the container's process
 	chanExec   = "vic-exec@1"   // a process beside it, with its streams
 	chanLog    = "vic-log@1"    // frames of the log, live
+	chanRelay  = "vic-relay@1"  // opened by the guest: a connection to a relayed socket
 
-	reqEOF     = "vic-eof@1"     // engine, on attach and exec: stdin has ended (not: was cut)
+	reqEOF     = "vic-eof@1"     // on attach, exec (engine) and relay (both): what was sent ends here (not: was cut)
 	reqStarted = "vic-started@1" // guest, on exec: it runs
 	reqEnded   = "vic-ended@1"   // guest, on attach, exec and log: how it ended
 	reqReport  = "vic-report@1"  // guest, global: a Report
@@ -66,6 +67,12 @@ type LogRequest struct {
 	After logframe.Position `json:"after"`
 	// FromStart asks for all that the guest still holds.
 	FromStart bool `json:"fromStart,omitempty"`
+}
+
+// RelayRequest asks the engine for a connection to one of its sockets.
+type RelayRequest struct {
+	// Socket is what the container was made with, "/var/run/docker.sock".
+	Socket string `json:"socket"`
 }
 
 // The methods of chanCall.
@@ -120,6 +127,8 @@ func classes() []struct {
 		{"unimplemented", errdefs.ErrNotImplemented},
 		{"unavailable", errdefs.ErrUnavailable},
 		{"exists", errdefs.ErrAlreadyExists},
+		{"denied", errdefs.ErrPermissionDenied},
+		{"exhausted", errdefs.ErrResourceExhausted},
 	}
 }
 

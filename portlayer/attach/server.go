@@ -35,6 +35,9 @@ type Config struct {
 	// Report takes what guests tell, in order for each container; it must not
 	// block for long. May be nil.
 	Report func(id string, r tetherproto.Report)
+	// Relay is asked for each connection that a guest wants to a socket of the
+	// engine, see tetherproto.ClientConfig. Nil: all are refused.
+	Relay func(id string, r tetherproto.RelayRequest) (serve func(*tetherproto.RelayConn), err error)
 	// Up is told of each new session, once Session gives it; it must not block.
 	// May be nil.
 	Up func(id string)
@@ -153,14 +156,18 @@ func (s *Server) begin(ctx context.Context, id, boot string, link *tetherproto.L
 	if err != nil {
 		return fmt.Errorf("host key of container %s: %w", id, err)
 	}
-	client, err := tetherproto.NewClient(ctx, link, tetherproto.ClientConfig{
+	cc := tetherproto.ClientConfig{
 		Signer: s.cfg.Signer, HostKey: key,
 		Report: func(r tetherproto.Report) {
 			if s.cfg.Report != nil {
 				s.cfg.Report(id, r)
 			}
 		},
-	})
+	}
+	if s.cfg.Relay != nil {
+		cc.Relay = func(r tetherproto.RelayRequest) (func(*tetherproto.RelayConn), error) { return s.cfg.Relay(id, r) }
+	}
+	client, err := tetherproto.NewClient(ctx, link, cc)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ type Volumes interface {
 func (m *Manager) volumeStep(_ context.Context, cr *creation) error {
 	mounts := append([]spec.Mount(nil), cr.c.Mounts...)
 	for i := range mounts {
-		if mounts[i].Type == spec.MountTmpfs {
+		if !mounts[i].Type.IsVolume() {
 			continue
 		}
 		if m.cfg.Volumes == nil {
@@ -115,7 +115,7 @@ func (m *Manager) present(c spec.Container) error {
 		return nil
 	}
 	for _, mt := range c.Mounts {
-		if mt.Type == spec.MountTmpfs {
+		if !mt.Type.IsVolume() {
 			continue
 		}
 		v, err := m.cfg.Volumes.Volume(mt.Name)

@@ -233,7 +233,7 @@ func (v *Volumes) referenced() map[string]spec.Volume {
 	defer v.mu.Unlock()
 	for _, c := range containers {
 		for _, m := range c.Container.Mounts {
-			if m.Type == spec.MountTmpfs || m.Name == "" || v.byID[m.Name] != nil {
+			if !m.Type.IsVolume() || m.Name == "" || v.byID[m.Name] != nil {
 				continue
 			}
 			s := v.storeOf(m.Source)
@@ -303,7 +303,7 @@ func (v *Volumes) users(source string) []user {
 	for _, c := range v.cfg.Containers() {
 		var u *user
 		for _, m := range c.Container.Mounts {
-			if m.Type == spec.MountTmpfs || m.Source != source {
+			if !m.Type.IsVolume() || m.Source != source {
 				continue
 			}
 			if u == nil {

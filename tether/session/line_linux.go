@@ -83,6 +83,8 @@ func (m *Manager) serveEngine(ctx context.Context, link *tetherproto.Link) error
 			defer m.mu.Unlock()
 			c.sc = sc
 			m.conns[c] = true
+			close(m.changed) // connections that are relayed wait for it
+			m.changed = make(chan struct{})
 		},
 	}, handler{m})
 	if !late.Stop() && err == nil {

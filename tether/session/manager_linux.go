@@ -62,6 +62,9 @@ type Config struct {
 	// back while its line is good (a pager that waits for its user): default
 	// 5 min. LineStall is the same while the line takes nothing: default 30 s.
 	ClientStall, LineStall time.Duration
+	// RelayWait bounds how long a connection to a relayed socket waits for an
+	// engine, which may be about to restart: default 30 s.
+	RelayWait time.Duration
 	// EndWait bounds the wait at the end for a line that takes nothing: default 5 s.
 	EndWait time.Duration
 }
@@ -93,7 +96,7 @@ type Manager struct {
 	execs     map[string]*proc.Process
 	execWG    sync.WaitGroup
 	state     state
-	changed   chan struct{}        // closed and replaced when state changes
+	changed   chan struct{}        // closed and replaced when state changes or an engine connects
 	conns     map[*connection]bool // engines' connections, normally one
 }
 
@@ -115,6 +118,7 @@ func New(cfg Config) (*Manager, error) {
 	setDefault(&cfg.ClientStall, 5*time.Minute)
 	setDefault(&cfg.LineStall, 30*time.Second)
 	setDefault(&cfg.EndWait, 5*time.Second)
+	setDefault(&cfg.RelayWait, 30*time.Second)
 	if cfg.RunID == 0 {
 		cfg.RunID = uint64(time.Now().UnixNano())
 	}

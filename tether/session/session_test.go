@@ -84,6 +84,7 @@ type vm struct {
 	host   ssh.Signer
 	engine ssh.Signer
 	dialed chan net.Conn
+	relay  func(tetherproto.RelayRequest) (func(*tetherproto.RelayConn), error)
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex // guards reports
@@ -177,7 +178,7 @@ func (v *vm) shake(link *tetherproto.Link) *tetherproto.Client {
 	ctx, cancel := context.WithTimeout(v.ctx, 10*time.Second)
 	defer cancel()
 	c, err := tetherproto.NewClient(ctx, link, tetherproto.ClientConfig{
-		Signer: v.engine, HostKey: v.host.PublicKey(), Report: func(r tetherproto.Report) {
+		Signer: v.engine, HostKey: v.host.PublicKey(), Relay: v.relay, Report: func(r tetherproto.Report) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			v.reports = append(v.reports, r)

@@ -48,6 +48,7 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.VolumeStores, "volume-store", nil, "datastore[/path]:label, or nfs://host/path[?uid=&gid=&port=]:label of a share, where volumes are kept; label default is that of volumes without a store; may be repeated (default: no volumes)")
 	f.StringSliceVar(&c.TagLabels, "tag-labels", nil, "keys of labels by whose values containerVMs are tagged in vCenter, as categories vic.label.KEY; may be repeated (default: no tags)")
 	f.StringVar(&c.PolicyFile, "policy-file", "", "file with policies, YAML or JSON: rules between groups of containers on all networks (default: none)")
+	f.BoolVar(&c.DockerSocket, "docker-socket", false, "allow containers to bind /var/run/docker.sock, relayed to this VCH's Docker API: whoever is in such a container owns the VCH")
 	f.StringVarP(&c.ComputeResource, "compute-resource", "r", "", "host, cluster or resource pool (default: the only one)")
 	f.DurationVar(&c.Timeout, "timeout", install.DefaultTimeout, "time for everything after the password")
 	f.BoolVarP(&c.TLS.Off, "no-tls", "k", false, "leave the Docker API without TLS: anybody who reaches it owns the VCH")

@@ -136,6 +136,9 @@ func (b systemBackend) SystemInfo(ctx context.Context) (*system.Info, error) {
 	if c.CPUMHz > 0 {
 		add("CPU of the pool", mhz(c.CPUMHz))
 	}
+	if i.DockerSocket {
+		add("Docker socket for containers", "allowed")
+	}
 	info := &system.Info{
 		ID: b.ID, Name: b.Name, Containers: i.Containers, ContainersRunning: i.Running, ContainersStopped: i.Stopped, Images: i.Images,
 		Driver: storageDriver, DriverStatus: status, MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true,

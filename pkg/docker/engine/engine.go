@@ -36,8 +36,10 @@ type Config struct {
 	Volumes Volumes
 	// Policies knows the rules of microsegmentation; nil: there are none.
 	Policies Policies
-	Log      *logrus.Entry
-	Clock    Clock // nil is the real one
+	// DockerSocket lets containers bind /var/run/docker.sock.
+	DockerSocket bool
+	Log          *logrus.Entry
+	Clock        Clock // nil is the real one
 	// Rand gives a number in [0,n), for names; nil is math/rand.
 	Rand func(n int) int
 	// History is how many events are kept for `events --since`; 0 is 1024.
@@ -56,6 +58,7 @@ type Engine struct {
 	vols   Volumes  // nil: there are none
 	// policies is nil where there are none.
 	policies Policies
+	socket   bool // containers may bind the Docker API's
 	log      *logrus.Entry
 	clock    Clock
 	rand     func(int) int
@@ -128,7 +131,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.EventBuffer = 1024
 	}
 	return &Engine{
-		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, vols: cfg.Volumes, policies: cfg.Policies, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
+		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, vols: cfg.Volumes, policies: cfg.Policies, socket: cfg.DockerSocket, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
 		events:   newEventLog(cfg.History, cfg.EventBuffer),
 		born:     cfg.Clock.Now(),
 		done:     make(chan struct{}),

@@ -12,6 +12,8 @@ type SystemInfo struct {
 	Images                       int
 	Networks                     []spec.Network
 	Capacity                     spec.Capacity
+	// DockerSocket: containers may bind /var/run/docker.sock.
+	DockerSocket bool
 	// Warnings tell what could not be found out, and what is amiss.
 	Warnings []string
 }
@@ -29,6 +31,7 @@ func (e *Engine) SystemInfo(ctx context.Context) SystemInfo {
 	}
 	s.Images = len(e.images.List())
 	s.Networks = e.pl.Networks()
+	s.DockerSocket = e.socket
 	c, err := e.pl.Capacity(ctx)
 	if err != nil {
 		s.Warnings = append(s.Warnings, "WARNING: the capacity of the VCH is not known: "+err.Error())

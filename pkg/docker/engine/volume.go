@@ -233,7 +233,7 @@ func (e *Engine) volumeEvent(action string, v spec.Volume) Event {
 // Called only from Run.
 func (e *Engine) recordMounts(v spec.View, action string, at time.Time) {
 	for _, m := range v.Container.Mounts {
-		if m.Type == spec.MountTmpfs || m.Name == "" {
+		if !m.Type.IsVolume() || m.Name == "" {
 			continue
 		}
 		attr := map[string]string{"container": v.Container.ID, "driver": e.volumeDriver(m.Name)}

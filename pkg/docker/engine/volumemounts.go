@@ -21,7 +21,7 @@ type volumePlan struct {
 	Request spec.VolumeRequest
 	// FromImage: without a default store the path stays on the container's disk.
 	FromImage bool
-	// Inherited volumes exist: they are those of another container.
+	// Inherited ones exist: volumes of another container, or no volume at all.
 	Inherited bool
 }
 
@@ -33,6 +33,8 @@ type planInput struct {
 	// Find resolves a container, for --volumes-from, and tells which of its
 	// volumes are anonymous.
 	Find func(ref string) (v spec.View, anonymous []string, err error)
+	// Socket: the Docker API's socket may be bound.
+	Socket bool
 }
 
 // planVolumes gives the volumes that a request asks for, by destination. It is
@@ -66,6 +68,10 @@ func planVolumes(r *Request, in planInput) ([]volumePlan, error) {
 		plans[p.Path] = p
 	}
 	for _, raw := range h.Binds {
+		if p, is, err := bindSocket(raw, in.Socket); is {
+			add(p, err)
+			continue
+		}
 		s, err := parseVolumeSpec(raw)
 		add(volumePlan{
 			Mount:   spec.Mount{Type: spec.MountVolume, Name: s.Name, Path: s.Path, ReadOnly: s.ReadOnly, NoCopy: s.NoCopy},
@@ -74,7 +80,7 @@ func planVolumes(r *Request, in planInput) ([]volumePlan, error) {
 	}
 	for i := range h.Mounts {
 		if h.Mounts[i].Type != "tmpfs" { // those are tmpfsMounts'
-			add(planMount(&h.Mounts[i]))
+			add(planMount(&h.Mounts[i], in.Socket))
 		}
 	}
 	for _, dst := range slices.Sorted(maps.Keys(r.Config.Volumes)) {
@@ -109,7 +115,15 @@ func inherit(plans map[string]volumePlan, text string, in planInput) error {
 		return invalid("volumes from %s: %v", ref, err)
 	}
 	for _, m := range v.Container.Mounts {
-		if m.Type == spec.MountTmpfs {
+		switch m.Type {
+		case spec.MountTmpfs:
+			continue
+		case spec.MountSocket:
+			p, err := socketPlan(m.Source, m.Path, m.ReadOnly || readOnly, in.Socket)
+			if err != nil {
+				return err
+			}
+			plans[m.Path] = p
 			continue
 		}
 		plans[m.Path] = volumePlan{
@@ -121,13 +135,16 @@ func inherit(plans map[string]volumePlan, text string, in planInput) error {
 }
 
 // planMount is one --mount.
-func planMount(m *MountRequest) (volumePlan, error) {
+func planMount(m *MountRequest, socket bool) (volumePlan, error) {
 	bad := func(format string, a ...any) (volumePlan, error) {
 		return volumePlan{}, invalid("invalid mount config for type %q: %v", m.Type, invalid(format, a...))
 	}
 	switch m.Type {
 	case "volume":
 	case "bind":
+		if isDockerSocket(m.Source) {
+			return mountSocket(m, socket)
+		}
 		return volumePlan{}, notImplemented("not supported: bind mount of %s (--mount type=bind): %s", m.Source, whyNoBinds)
 	case "image", "npipe", "cluster":
 		return volumePlan{}, notImplemented("not supported: mounts of type %q (--mount): this version mounts volumes and tmpfs", m.Type)
@@ -174,13 +191,16 @@ func planMount(m *MountRequest) (volumePlan, error) {
 // planned gives the volumes that a create asks for. One that has no name yet
 // gets one, and from here to unplan none of them is removed.
 func (e *Engine) planned(id string, r *Request, user map[string]struct{}) ([]volumePlan, error) {
-	plans, err := planVolumes(r, planInput{UserVolumes: user, Find: e.findWithVolumes})
+	plans, err := planVolumes(r, planInput{UserVolumes: user, Find: e.findWithVolumes, Socket: e.socket})
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for i := range plans {
 		p := &plans[i]
+		if p.Type == spec.MountSocket {
+			continue
+		}
 		if p.Name == "" {
 			if p.Name, err = newID(); err != nil {
 				return nil, err
@@ -303,11 +323,12 @@ func (e *Engine) dropAnonymous(ctx context.Context, names []string) {
 	}
 }
 
-// MountInfo is one mount of a volume as clients see it.
+// MountInfo is one mount of a volume, or bind of the socket, as clients see it.
 type MountInfo struct {
 	spec.Mount
-	Driver string
-	Mode   string // of -v, as given
+	Driver      string // of a volume
+	Mode        string // of -v, as given
+	Propagation string // of a bind
 }
 
 func (e *Engine) mountInfos(v spec.View, s *Stored) []MountInfo {
@@ -315,6 +336,11 @@ func (e *Engine) mountInfos(v spec.View, s *Stored) []MountInfo {
 	for _, m := range v.Container.Mounts {
 		if m.Type == spec.MountTmpfs {
 			continue // Docker shows --tmpfs in HostConfig only
+		}
+		if m.Type == spec.MountSocket {
+			mode, how := boundMode(s, m.Path)
+			out = append(out, MountInfo{Mount: m, Mode: mode, Propagation: how})
+			continue
 		}
 		i := MountInfo{Mount: m, Driver: e.volumeDriver(m.Name)}
 		for _, raw := range s.host.Binds {

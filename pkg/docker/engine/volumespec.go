@@ -16,7 +16,7 @@ type volumeSpec struct {
 	NoCopy   bool
 }
 
-const whyNoBinds = "a container is a virtual machine, there is no host whose folders it could have; use a volume"
+const whyNoBinds = "a container is a virtual machine, there is no host whose folders it could have; use a volume (of host paths only /var/run/docker.sock can be bound, where the VCH allows it)"
 
 // parseVolumeSpec reads "[NAME:]PATH[:MODE]" as -v and Dockerfiles have it.
 func parseVolumeSpec(raw string) (volumeSpec, error) {

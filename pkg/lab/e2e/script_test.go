@@ -38,7 +38,7 @@ func lifecycle(t *testing.T, mode string) {
 	case "esxi":
 		more = append(more, "--volume-store", f.startNFS(t))
 	case "vcenter": // which has tags
-		more = append(more, "--tag-labels", "tier")
+		more = append(more, "--tag-labels", "tier", "--docker-socket")
 	}
 	out := f.create(t, "VCH001", more...)
 	checkTranscript(t, "create", mode, out)

@@ -21,7 +21,7 @@ import (
 type Config struct {
 	// Dir caches compiled and downloaded programs; required.
 	Dir string
-	// Programs is a folder with programs made before: hello, web, busybox. Those
+	// Programs is a folder with programs made before: hello, web, reaper, busybox. Those
 	// that are not there are compiled, or taken from the system.
 	Programs string
 	// Go is the go command; default "go" from PATH. Used only when a program
@@ -58,7 +58,7 @@ func Build(ctx context.Context, cfg Config) (map[string]v1.Image, error) {
 	}
 	out := map[string]v1.Image{}
 	for name, make := range map[string]func(context.Context) (v1.Image, error){
-		HelloWorld: b.helloWorld, Busybox: b.busyboxImage, Web: b.web, Layers: b.layers, Damaged: b.damaged,
+		HelloWorld: b.helloWorld, Busybox: b.busyboxImage, Web: b.web, Layers: b.layers, Damaged: b.damaged, Ryuk: b.ryuk,
 	} {
 		img, err := make(ctx)
 		if err != nil {

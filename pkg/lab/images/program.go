@@ -19,7 +19,7 @@ import (
 
 // sources of the programs, so that a lab can compile them far from this module.
 //
-//go:embed hello/main.go web/main.go
+//go:embed hello/main.go web/main.go reaper/main.go
 var sources embed.FS
 
 // program gives the bytes of a static program: from cfg.Programs if it is there,
