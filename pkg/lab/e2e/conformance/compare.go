@@ -17,7 +17,9 @@ type difference struct {
 	dockerd, vic string
 }
 
-func (d difference) String() string { return fmt.Sprintf("%s: dockerd=%s vic=%s", d.field, d.dockerd, d.vic) }
+func (d difference) String() string {
+	return fmt.Sprintf("%s: dockerd=%s vic=%s", d.field, d.dockerd, d.vic)
+}
 
 func (d difference) where() string { return fmt.Sprintf("%s.txtar:%d: %s", d.script, d.line, d.step) }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,7 +28,8 @@ type target struct {
 	name   string // dockerd or vic
 	base   string // of URLs
 	client *http.Client
-	env    []string // for the docker client
+	env    []string          // for the docker client
+	vars   map[string]string // that scripts have from the beginning
 }
 
 // result is what one step gave.
@@ -50,7 +52,10 @@ func (t *target) play(ctx context.Context, s script) (out []result, err error) {
 			return nil, err
 		}
 	}
-	p := player{t: t, dir: dir, vars: map[string]string{}}
+	p := player{t: t, dir: dir, vars: maps.Clone(t.vars)}
+	if p.vars == nil {
+		p.vars = map[string]string{}
+	}
 	for _, st := range s.steps {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

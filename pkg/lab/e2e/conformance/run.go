@@ -173,6 +173,7 @@ func engines(ctx context.Context, o options) (dockerd, vic *target, _ func() err
 		both = append(both, vic)
 	}
 	for _, t := range both {
+		t.vars = map[string]string{"REGISTRY": l.registry} // a registry that both reach by this name
 		for _, image := range images {
 			text, err := t.must(ctx, "POST", "/images/create?fromImage="+image)
 			if err == nil { // a pull that fails has said 200 by then
