@@ -68,9 +68,11 @@ type router struct {
 	members memberCache
 	log     *logrus.Entry
 
-	// applying is held while the appliance is changed; it guards nat, rules,
-	// zones and ports, which are what was made last.
+	// applying is held while the appliance is changed; it guards own, its addresses
+	// as they were found last, nil: not yet, and nat, rules, zones and ports, which
+	// are what was made last.
 	applying sync.Mutex
+	own      []netip.Addr
 	nat      *network.NAT
 	rules    []spec.PolicyRule // nil: none were made yet
 	zones    []network.Zone
@@ -190,6 +192,9 @@ func (r *router) Run(ctx context.Context, subscribe func(context.Context) <-chan
 		case <-r.kicked:
 		case <-retry.C:
 			// Also when all was well: the appliance's addresses may have changed.
+			r.applying.Lock()
+			r.own = nil
+			r.applying.Unlock()
 			r.applyOrLog()
 			continue
 		}
@@ -338,11 +343,13 @@ func (r *router) apply() error {
 	defer r.applying.Unlock()
 	s, views := r.leases.State(), r.views()
 	ports := network.Forwards(views, r.claimed)
-	local, err := r.local()
-	if err != nil {
-		r.log.WithError(err).Warn("containers may not reach published ports by the VCH's addresses")
+	if r.own == nil {
+		var err error
+		if r.own, err = r.local(); err != nil {
+			r.log.WithError(err).Warn("containers may not reach published ports by the VCH's addresses")
+		}
 	}
-	nat := s.NATFor(r.mac, local, ports)
+	nat := s.NATFor(r.mac, r.own, ports)
 	if r.nat == nil || !reflect.DeepEqual(*r.nat, nat) {
 		r.nat = nil
 		if err := r.setUp(nat); err != nil {
