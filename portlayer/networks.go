@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -107,11 +108,17 @@ func (c *networkChanges) create(ctx context.Context, n spec.Network) (_ spec.Net
 			err = errors.Join(err, c.undoCreate(ctx, n))
 		}
 	}()
-	if err := c.after("file", c.store.Save(ctx, n)); err != nil {
+	// The appliance is ready for it while nobody can be on it yet.
+	saved := async(func() error { return c.store.Save(ctx, n) })
+	applied := r.apply()
+	if err := c.after("file", saved()); err != nil {
 		return n, err
 	}
+	if err := c.after("appliance", applied); err != nil {
+		return n, fmt.Errorf("network %s: %w", n.Name, err)
+	}
 	_ = r.leases.Change(func(s network.State) (network.State, error) { return network.Commit(s, n.ID), nil })
-	if err := c.after("appliance", r.apply()); err != nil {
+	if err := r.apply(); err != nil { // its names
 		return n, fmt.Errorf("network %s: %w", n.Name, err)
 	}
 	// From the second network on guests filter. One that cannot be told hears
@@ -317,11 +324,18 @@ func (c *networkChanges) ports(v spec.View, endpoints []spec.Endpoint) error {
 	return nil
 }
 
+// async runs f beside the caller, who must ask for its end.
+func async(f func() error) (wait func() error) {
+	ended := make(chan error, 1)
+	go func() { ended <- f() }()
+	return sync.OnceValue(func() error { return <-ended })
+}
+
 // carryOut gives a container other endpoints: in its configuration, which is
-// believed from then on, in the appliance and in its guest. When that does not
-// work, everything is as it was, and undone is called; it is not when the
-// configuration cannot be written again. plugged: the guest has to find a card
-// first.
+// believed from then on, in the appliance and in its guest, which takes about as
+// long and is told meanwhile. When that does not work, everything is as it was, and
+// undone is called; it is not when the configuration cannot be written again.
+// plugged: the guest has to find a card first.
 func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.Endpoint, plugged bool, undone func(context.Context)) error {
 	// From here on it is done, or undone, also without the caller.
 	ctx, cancel := late(ctx)
@@ -331,6 +345,12 @@ func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.E
 		undone(ctx)
 		return err
 	}
+	timeout := pushTimeout
+	if plugged {
+		timeout = plugTimeout
+	}
+	told := async(func() error { return r.foretell(ctx, v, now, timeout) })
+	defer func() { _ = told() }() // it is asked below, unless this is cut off
 	err := r.containers().Update(ctx, id, func(s *spec.Container) error {
 		s.Endpoints = now
 		r.Settle(s)
@@ -339,13 +359,13 @@ func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.E
 	if err = c.after("configuration", err); err == nil {
 		err = c.after("appliance", r.apply())
 	}
+	early := told()
 	if v, verr := r.containers().Container(id); err == nil && verr == nil && v.Status.Phase == spec.PhaseRunning {
 		// One that starts is told when its line is up.
-		timeout := pushTimeout
-		if plugged {
-			timeout = plugTimeout
+		if err = early; err == nil {
+			err = r.tell(ctx, id, timeout) // if something else has changed meanwhile
 		}
-		err = c.after("guest", r.tell(ctx, id, timeout))
+		err = c.after("guest", err)
 	}
 	if err == nil {
 		r.push(ctx)
@@ -363,6 +383,11 @@ func (c *networkChanges) carryOut(ctx context.Context, v spec.View, now []spec.E
 		return errors.Join(err, fmt.Errorf("taking it back: %w", back))
 	}
 	_ = c.ports(v, v.Container.Endpoints) // it had these
+	// Before an address of it is anybody else's. One that does not listen now hears
+	// it as soon as it does.
+	if err := r.retell(ctx, id); err != nil {
+		r.log.WithError(err).WithField(spec.FieldContainer, id).Warn("guest does not know that its networks stay as they were, it is told again")
+	}
 	undone(ctx)
 	return err
 }

@@ -386,7 +386,7 @@ func TestNetworkChangesFail(t *testing.T) {
 	ctx := t.Context()
 	for _, tc := range changes {
 		for _, step := range tc.steps {
-			steps := 0
+			steps, before := 0, s.told(a)
 			p.changes.afterStep = func(at string) error {
 				if at == step {
 					steps++
@@ -398,6 +398,10 @@ func TestNetworkChangesFail(t *testing.T) {
 				t.Errorf("%s, %s: %v, reached %d times", tc.name, step, err, steps)
 			}
 			p.changes.afterStep = nil
+			// Its address is free for others.
+			if tc.name == "connect" && s.told(a) != before {
+				t.Errorf("%s, %s: the guest is told %q, before %q", tc.name, step, s.told(a), before)
+			}
 			if tc.name != "remove" && tc.name != "disconnect" {
 				if n := len(p.Networks()); n != 2 {
 					t.Errorf("%s, %s: %d networks", tc.name, step, n)

@@ -37,7 +37,7 @@ type Config struct {
 	// Concentrator, looked up each time.
 	Line func() (string, error)
 	// SetUpNetwork gives the appliance its place on the bridge; nil:
-	// network.Setup. A failure is logged: containers run without a way out.
+	// network.Place. A failure is logged: containers run without a way out.
 	SetUpNetwork func(network.NAT) error
 	// SetUpPolicies lets the appliance enforce the rules of policies on what passes
 	// through it, containers' way to published ports for one; nil: nftables,

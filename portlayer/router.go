@@ -68,9 +68,11 @@ type router struct {
 	members memberCache
 	log     *logrus.Entry
 
-	// applying is held while the appliance is changed; it guards nat, rules,
-	// zones and ports, which are what was made last.
+	// applying is held while the appliance is changed; it guards own, its addresses
+	// as they were found last, nil: not yet, and nat, rules, zones and ports, which
+	// are what was made last.
 	applying sync.Mutex
+	own      []netip.Addr
 	nat      *network.NAT
 	rules    []spec.PolicyRule // nil: none were made yet
 	zones    []network.Zone
@@ -109,7 +111,7 @@ func newRouter(cfg Config, leases *network.Leases, dns func() []string, ns nameS
 		police = func([]spec.PolicyRule) error { return nil }
 	}
 	if setUp == nil {
-		setUp, local = network.Setup, func() ([]netip.Addr, error) { return network.LocalAddresses(mac) }
+		setUp, local = new(network.Place).Set, func() ([]netip.Addr, error) { return network.LocalAddresses(mac) }
 	}
 	arp := cfg.ListenARP
 	if arp == nil {
@@ -190,6 +192,9 @@ func (r *router) Run(ctx context.Context, subscribe func(context.Context) <-chan
 		case <-r.kicked:
 		case <-retry.C:
 			// Also when all was well: the appliance's addresses may have changed.
+			r.applying.Lock()
+			r.own = nil
+			r.applying.Unlock()
 			r.applyOrLog()
 			continue
 		}
@@ -338,11 +343,13 @@ func (r *router) apply() error {
 	defer r.applying.Unlock()
 	s, views := r.leases.State(), r.views()
 	ports := network.Forwards(views, r.claimed)
-	local, err := r.local()
-	if err != nil {
-		r.log.WithError(err).Warn("containers may not reach published ports by the VCH's addresses")
+	if r.own == nil {
+		var err error
+		if r.own, err = r.local(); err != nil {
+			r.log.WithError(err).Warn("containers may not reach published ports by the VCH's addresses")
+		}
 	}
-	nat := s.NATFor(r.mac, local, ports)
+	nat := s.NATFor(r.mac, r.own, ports)
 	if r.nat == nil || !reflect.DeepEqual(*r.nat, nat) {
 		r.nat = nil
 		if err := r.setUp(nat); err != nil {
@@ -440,8 +447,32 @@ func (r *router) needs(v *spec.View, several bool) bool {
 	return several || g != nil && (g.told || !g.ours && r.ups[id])
 }
 
+// foretell gives a guest that runs its networks as they will be.
+func (r *router) foretell(ctx context.Context, v spec.View, endpoints []spec.Endpoint, timeout time.Duration) error {
+	if v.Status.Phase != spec.PhaseRunning {
+		return nil
+	}
+	v.Container.Endpoints = endpoints
+	r.Settle(&v.Container)
+	return r.tellOf(ctx, v.Container.ID, timeout, &v)
+}
+
+// retell gives a guest that may have been told what is not so its networks as they
+// are.
+func (r *router) retell(ctx context.Context, id string) error {
+	v, err := r.containers().Container(id)
+	if err != nil || v.Status.Phase != spec.PhaseRunning {
+		return nil //nolint:nilerr // it is gone, or is told when it starts
+	}
+	return r.tell(ctx, id, pushTimeout)
+}
+
 // tell gives a guest its networks as they are now, unless it has them already.
 func (r *router) tell(ctx context.Context, id string, timeout time.Duration) error {
+	return r.tellOf(ctx, id, timeout, nil)
+}
+
+func (r *router) tellOf(ctx context.Context, id string, timeout time.Duration, as *spec.View) error {
 	cs := r.containers()
 	if cs == nil {
 		return nil
@@ -452,10 +483,12 @@ func (r *router) tell(ctx context.Context, id string, timeout time.Duration) err
 	if err != nil {
 		return err
 	}
-	return r.tellOn(ctx, id, line)
+	return r.tellOn(ctx, id, line, as)
 }
 
-func (r *router) tellOn(ctx context.Context, id string, line exec.Line) error {
+// tellOn gives a guest its networks on its line: as they are by the time that it is
+// its turn, or as another view of the container says.
+func (r *router) tellOn(ctx context.Context, id string, line exec.Line, as *spec.View) error {
 	g := r.guest(id)
 	select {
 	case g.lock <- struct{}{}:
@@ -463,11 +496,14 @@ func (r *router) tellOn(ctx context.Context, id string, line exec.Line) error {
 		return ctx.Err()
 	}
 	defer func() { <-g.lock }()
-	v, err := r.containers().Container(id)
-	if err != nil {
-		return nil //nolint:nilerr // it is gone
+	if as == nil {
+		v, err := r.containers().Container(id)
+		if err != nil {
+			return nil //nolint:nilerr // it is gone
+		}
+		as = &v
 	}
-	u := r.update(&v)
+	u := r.update(as)
 	text, err := json.Marshal(u)
 	if err != nil {
 		return fmt.Errorf("networks of container %s: %w", id, err)
@@ -478,11 +514,15 @@ func (r *router) tellOn(ctx context.Context, id string, line exec.Line) error {
 	if same {
 		return nil
 	}
+	// Until it has said that it is done, it may have either.
+	r.mu.Lock()
+	g.sent, g.told = "", true
+	r.mu.Unlock()
 	if err := line.Network(ctx, u); err != nil {
 		return fmt.Errorf("networks of container %s: %w", id, err)
 	}
 	r.mu.Lock()
-	g.sent, g.told = string(text), true
+	g.sent = string(text)
 	r.mu.Unlock()
 	return nil
 }

@@ -55,7 +55,7 @@ func (r *router) Greet(ctx context.Context, id string, line exec.Line) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
-	if err := r.tellOn(ctx, id, line); err != nil {
+	if err := r.tellOn(ctx, id, line, nil); err != nil {
 		r.log.WithError(err).WithField(spec.FieldContainer, id).Warn("guest does not know its networks and policies, it lets nobody in")
 	}
 }

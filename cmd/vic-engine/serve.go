@@ -168,10 +168,12 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}
+	requests := admin.NewRequests()
 	docker, err := api.New(api.Config{
 		Engine: eng, Log: d.log, Context: ctx, Version: version.Version,
 		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0,
 		RegistryMirrors: d.vch.RegistryMirrors, InsecureRegistries: d.vch.InsecureRegistries, RegistryTransport: registries,
+		Took: requests.Took,
 	})
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
@@ -180,6 +182,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		VCH: d.vch, Version: version.Version, Started: d.since, Log: d.log,
 		State:      func() string { return d.state.Load().(string) },
 		Containers: ports.Containers,
+		Requests:   requests,
 		Logs:       map[string]string{"vic-engine.log": filepath.Join(d.opts.logDir, "vic-engine.log")},
 	})
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // maxTail bounds what /logs/<name>?tail=N sends, in bytes.
 const maxTail = 1 << 20
 
-// Config of the admin handler. All but Logs is required.
+// Config of the admin handler. All but Logs and Requests is required.
 type Config struct {
 	VCH     spec.VCH
 	Version string
@@ -35,7 +35,9 @@ type Config struct {
 	Logs map[string]string
 	// Started is when the engine started.
 	Started time.Time
-	Log     *logrus.Entry
+	// Requests are shown among the figures; nil: none.
+	Requests *Requests
+	Log      *logrus.Entry
 }
 
 type handler struct {
@@ -50,6 +52,9 @@ func New(cfg Config) (http.Handler, error) {
 	h := &handler{cfg}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &containers{h})
+	if cfg.Requests != nil {
+		reg.MustRegister(cfg.Requests.took)
+	}
 	m := mux.NewRouter()
 	m.HandleFunc("/", h.page).Methods(http.MethodGet)
 	m.HandleFunc("/healthz", h.health).Methods(http.MethodGet)

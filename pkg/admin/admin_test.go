@@ -27,10 +27,14 @@ func TestHandler(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := "RUNNING"
+	requests := NewRequests()
+	requests.Took("POST", "/networks/create", 250*time.Millisecond)
+	requests.Took("POST", "/networks/create", 500*time.Millisecond)
 	h, err := New(Config{
 		VCH:     spec.VCH{Name: "VCH001", UUID: "u-1", Target: "https://esxi01/sdk", Password: "secret-password", ServerKey: "secret-key", AttachKey: "secret-attach"},
 		Version: "9.9", State: func() string { return state }, Started: time.Now(), Log: logrus.NewEntry(logrus.New()),
-		Logs: map[string]string{"vic-engine.log": log, "gone.log": log + ".gone"},
+		Requests: requests,
+		Logs:     map[string]string{"vic-engine.log": log, "gone.log": log + ".gone"},
 		Containers: func() []spec.View {
 			return []spec.View{
 				{Container: spec.Container{Name: "jolly<panini>", Repo: "hello-world"}, Status: spec.Status{Phase: spec.PhaseExited}},
@@ -52,7 +56,8 @@ func TestHandler(t *testing.T) {
 		{"/logs/vic-engine.log?tail=-3", 400, []string{`tail="-3"`, "1048576"}},
 		{"/logs/gone.log", 404, []string{"cannot be read"}},
 		{"/logs/nosuch", 404, []string{`"nosuch"`, "vic-engine.log"}},
-		{"/metrics", 200, []string{`vic_containers{state="exited"} 1`, `vic_containers{state="running"} 1`, `vic_containers{state="created"} 0`, "vic_engine_running 1", `vic_info{name="VCH001",uuid="u-1",version="9.9"} 1`}},
+		{"/metrics", 200, []string{`vic_containers{state="exited"} 1`, `vic_containers{state="running"} 1`, `vic_containers{state="created"} 0`, "vic_engine_running 1",
+			`vic_api_request_seconds_sum{method="POST",route="/networks/create"} 0.75`, `vic_api_request_seconds_count{method="POST",route="/networks/create"} 2`, `vic_info{name="VCH001",uuid="u-1",version="9.9"} 1`}},
 		{"/healthz", 200, []string{"RUNNING"}},
 	} {
 		code, body := get(t, h, tc.path)

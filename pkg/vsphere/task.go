@@ -22,14 +22,19 @@ const maxWait = 300
 // what there is to undo. The error is then ctx's if the task did not succeed,
 // and if it did, Wait succeeds.
 func (s *Session) Wait(ctx context.Context, ref types.ManagedObjectReference) (types.AnyType, error) {
-	info, err := s.waitTask(ctx, ref)
+	return s.wait(ctx, ref, true)
+}
+
+// wait is Wait; without look, of a task that will not have ended yet.
+func (s *Session) wait(ctx context.Context, ref types.ManagedObjectReference, look bool) (types.AnyType, error) {
+	info, err := s.waitTask(ctx, ref, look)
 	if err != nil && ctx.Err() != nil {
 		late, cancel := cleanup(ctx)
 		defer cancel()
 		// It may have ended meanwhile, or not be cancelable; either way its
 		// end decides.
 		_, _ = methods.CancelTask(late, s.vim, &types.CancelTask{This: ref})
-		if info, err = s.waitTask(late, ref); err != nil {
+		if info, err = s.waitTask(late, ref, true); err != nil {
 			return nil, ctxErr(ctx, Classify(err))
 		}
 	}
@@ -44,15 +49,17 @@ func (s *Session) Wait(ctx context.Context, ref types.ManagedObjectReference) (t
 }
 
 // waitTask gives the info of the ended task. Many tasks have ended when they
-// are first looked at, so that one read comes before any collector.
-func (s *Session) waitTask(ctx context.Context, ref types.ManagedObjectReference) (*types.TaskInfo, error) {
-	for {
-		var t mo.Task
-		if err := property.DefaultCollector(s.vim).RetrieveOne(ctx, ref, []string{"info"}, &t); err != nil {
-			return nil, fmt.Errorf("read task %s: %w", ref.Value, err)
-		}
-		if ended(t.Info.State) {
-			return &t.Info, nil
+// are first looked at, so that one read comes before any collector: look.
+func (s *Session) waitTask(ctx context.Context, ref types.ManagedObjectReference, look bool) (*types.TaskInfo, error) {
+	for ; ; look = true {
+		if look {
+			var t mo.Task
+			if err := property.DefaultCollector(s.vim).RetrieveOne(ctx, ref, []string{"info"}, &t); err != nil {
+				return nil, fmt.Errorf("read task %s: %w", ref.Value, err)
+			}
+			if ended(t.Info.State) {
+				return &t.Info, nil
+			}
 		}
 		info, err := s.followTask(ctx, ref)
 		if err == nil && info != nil {

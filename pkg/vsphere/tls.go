@@ -49,6 +49,11 @@ func nonNil(err error) []error {
 	return []error{err}
 }
 
+// idleConns is how many connections are kept for the next call. net/http keeps two;
+// calls that go side by side, as those of the events, of a change and of what it
+// causes do, would make and drop one all the time, each a handshake.
+const idleConns = 8
+
 // pinTLS makes the client verify certificates as Config says. Hosts other than
 // the target (an ESXi host that a transfer is sent to) are held to the
 // thumbprint that the server named for them, if any.
@@ -79,6 +84,7 @@ func pinTLS(sc *soap.Client, target *url.URL, thumbprint string, insecure bool) 
 		}
 	}
 	t := sc.DefaultTransport()
+	t.MaxIdleConnsPerHost = idleConns
 	t.TLSClientConfig = config(targetAddr) // when an HTTP proxy is in between
 	t.TLSClientConfig.ServerName = ""
 	// A server that went without a goodbye is found out in about 8 s: the events

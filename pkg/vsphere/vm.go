@@ -146,7 +146,7 @@ func (s *Session) CreateVM(ctx context.Context, p Place, c types.VirtualMachineC
 func (s *Session) Reconfigure(ctx context.Context, ref types.ManagedObjectReference, c types.VirtualMachineConfigSpec) error {
 	res, err := methods.ReconfigVM_Task(ctx, s.vim, &types.ReconfigVM_Task{This: ref, Spec: c})
 	if err == nil {
-		_, err = s.Wait(ctx, res.Returnval)
+		_, err = s.wait(ctx, res.Returnval, false)
 	}
 	return ctxErr(ctx, Classify(wrap(err, "reconfigure VM %s", ref.Value)))
 }

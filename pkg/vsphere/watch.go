@@ -17,8 +17,10 @@ import (
 
 // pageSize is how many events one look at the feed can hold: a burst larger
 // than that between two looks is a gap, which is told apart and followed by a
-// resync, so the number need not be large.
-const pageSize = 200
+// resync, so the number need not be large. It should not: at each new event a
+// server sends the whole page (govmomi's event.Manager relies on that), and a
+// reconfiguration's event holds all that was asked for, a few KiB.
+const pageSize = 25
 
 // ErrGap ends a Watch that may have missed events: read everything again.
 var ErrGap = fmt.Errorf("more events at once than the feed holds: %w", errdefs.ErrUnavailable)

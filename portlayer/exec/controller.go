@@ -36,6 +36,10 @@ type Controller struct {
 	// gen grows with everything that we do to the VM: what was read of it before
 	// is old then.
 	gen uint64
+	// read is the version of the VM's configuration that spec was read from when
+	// gen was readGen; empty: not known.
+	read    string
+	readGen uint64
 	// run is the current run, or the one to come.
 	run *run
 	// ready is what the VM was made with a moment ago: its first start need not

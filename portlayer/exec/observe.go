@@ -174,6 +174,7 @@ func (m *Manager) adopt(ctx context.Context, vm vsphere.VM, first bool) error {
 	}
 	c := newController(m, sc, spec.PhaseCreated)
 	c.vm, c.status.VMName = vm.Ref, vm.Name
+	c.read = vm.ChangeVersion
 	c.status.Started = status.Exit.Started
 	maintenance := inMaintenance(vm)
 	switch {
@@ -246,8 +247,10 @@ func (c *Controller) observe(vm vsphere.VM, seen uint64) error {
 		c.log().WithError(serr).Debug("what the guest reported cannot be read in full")
 	}
 	c.status.VMName = vm.Name
+	c.read = ""
 	if err == nil {
 		c.rename(sc)
+		c.read, c.readGen = vm.ChangeVersion, c.gen
 	}
 	if inMaintenance(vm) && !active(c.phase) {
 		c.seenMaintenance(vm, status)

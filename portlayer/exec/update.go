@@ -27,33 +27,67 @@ func (m *Manager) Update(ctx context.Context, id string, change func(*spec.Conta
 	return m.update(ctx, c, false, func(s *spec.Container, _ vsphere.VM) error { return change(s) })
 }
 
-// update is Update with the VM that the container was read from.
+// update is Update with the VM that the container was read from. Without a change
+// of somebody else, external, that need not be read again: should what is known of
+// it be old, vSphere refuses the change.
 func (m *Manager) update(ctx context.Context, c *Controller, external bool, change func(*spec.Container, vsphere.VM) error) error {
 	if err := hold(ctx, c.config); err != nil {
 		return err
 	}
 	defer letGo(c.config)
+	if !external {
+		if vm, before, ok := c.asRead(); ok {
+			err := m.tryUpdate(ctx, c, false, vm, before, change)
+			if !errdefs.IsAborted(err) {
+				return err
+			}
+		}
+	}
 	for try := 1; ; try++ {
-		err := m.tryUpdate(ctx, c, external, change)
+		vm, before, err := m.readFor(ctx, c)
+		if err == nil {
+			err = m.tryUpdate(ctx, c, external, vm, before, change)
+		}
 		if !errdefs.IsAborted(err) || try == updateTries {
 			return err
 		}
 	}
 }
 
-func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, change func(*spec.Container, vsphere.VM) error) error {
+// asRead gives the container as it was read last, and of its VM what a change
+// needs, if nothing was done to it since.
+func (c *Controller) asRead() (vm vsphere.VM, before spec.Container, ok bool) {
+	c.mu.Look()
+	defer c.mu.Unlock()
+	if c.read == "" || c.readGen != c.gen {
+		return vm, before, false
+	}
+	return vsphere.VM{Ref: c.vm, Name: c.status.VMName, ChangeVersion: c.read}, c.spec, true
+}
+
+// readFor reads the container for a change.
+func (m *Manager) readFor(ctx context.Context, c *Controller) (vm vsphere.VM, before spec.Container, err error) {
+	if _, ok := c.listed(); !ok {
+		return vm, before, fmt.Errorf("no such container: %s: %w", c.id, errdefs.ErrNotFound)
+	}
+	if vm, err = m.cfg.VSphere.VM(ctx, c.ref()); err == nil {
+		before, err = guestinfo.DecodeContainer(guestinfo.FromMap(vm.Config))
+	}
+	if err != nil {
+		return vm, before, fmt.Errorf("change container %s: %w", c.id, err)
+	}
+	return vm, before, nil
+}
+
+func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, vm vsphere.VM, before spec.Container, change func(*spec.Container, vsphere.VM) error) error {
 	if _, ok := c.listed(); !ok {
 		return fmt.Errorf("no such container: %s: %w", c.id, errdefs.ErrNotFound)
 	}
-	vm, err := m.cfg.VSphere.VM(ctx, c.ref())
+	old, err := guestinfo.EncodeContainer(before)
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", c.id, err)
 	}
-	before, err := guestinfo.DecodeContainer(guestinfo.FromMap(vm.Config))
-	if err != nil {
-		return fmt.Errorf("change container %s: %w", c.id, err)
-	}
-	after, err := guestinfo.DecodeContainer(guestinfo.FromMap(vm.Config))
+	after, err := guestinfo.DecodeContainer(guestinfo.FromMap(old)) // shares nothing with it
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", c.id, err)
 	}
@@ -61,7 +95,7 @@ func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, c
 		return err
 	}
 	after.ID, after.VCH = before.ID, before.VCH
-	s, err := changeSpec(vm, before, after, external)
+	s, err := changeSpec(vm, before, old, after, external)
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", c.id, err)
 	}
@@ -71,23 +105,31 @@ func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, c
 	}
 	if s != nil {
 		if err := m.cfg.VSphere.Reconfigure(ctx, vm.Ref, *s); err != nil {
+			c.doubt() // it may have been made all the same
 			return fmt.Errorf("change container %s: %w", c.id, err)
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gen++
-	old := c.spec.Name // the reconciler may have been faster
+	was := c.spec.Name // the reconciler may have been faster
 	c.spec = after
 	if s != nil && s.Name != "" {
 		c.status.VMName = s.Name
 	}
-	if old != after.Name {
+	if was != after.Name {
 		m.cfg.Publish(spec.Event{
-			Kind: spec.EventRenamed, ID: c.id, Time: m.cfg.Now().UTC(), View: c.view(), OldName: old, External: external,
+			Kind: spec.EventRenamed, ID: c.id, Time: m.cfg.Now().UTC(), View: c.view(), OldName: was, External: external,
 		})
 	}
 	return nil
+}
+
+// doubt makes what was read of the VM old.
+func (c *Controller) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gen++
 }
 
 func (c *Controller) want(name string) {
@@ -96,13 +138,9 @@ func (c *Controller) want(name string) {
 	c.wanted = name
 }
 
-// changeSpec gives the reconfigure from one state of a container to another;
-// nil when nothing differs.
-func changeSpec(vm vsphere.VM, before, after spec.Container, external bool) (*types.VirtualMachineConfigSpec, error) {
-	old, err := guestinfo.EncodeContainer(before)
-	if err != nil {
-		return nil, err
-	}
+// changeSpec gives the reconfigure from one state of a container, which is old
+// in its keys, to another; nil when nothing differs.
+func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, after spec.Container, external bool) (*types.VirtualMachineConfigSpec, error) {
 	now, err := guestinfo.EncodeContainer(after)
 	if err != nil {
 		return nil, err

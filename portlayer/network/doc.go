@@ -12,7 +12,7 @@
 // Container networks (external.go) are port groups that the appliance is not on:
 // here they have addresses and cards, and neither routes, ports nor names.
 //
-// Everything but Store, Setup and ListenARP is a pure function of State, a value,
+// Everything but Store, Place and ListenARP is a pure function of State, a value,
 // and of the containers: rules, forwards, flows that they end, peers, names,
 // addresses that somebody else claims. Networks are kept as files of
 // the image datastore; addresses, MAC addresses and ports nowhere but in the

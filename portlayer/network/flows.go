@@ -1,6 +1,9 @@
 package network
 
-import "net/netip"
+import (
+	"net/netip"
+	"reflect"
+)
 
 // flow is a connection as the kernel tracks it: how its first packet came, and
 // where the answers come from.
@@ -18,6 +21,19 @@ type flow struct {
 func (f flow) stale(n NAT) bool {
 	n = n.of(f.to.Addr().Is6())
 	return f.published(n) && f.target(n) != f.from
+}
+
+// mayBeStale tells whether there can be stale flows of a kind after a change from
+// have, nil when that is not known: to look for them takes as long as all the rest.
+func mayBeStale(have *NAT, n NAT, v6 bool) bool {
+	if have == nil {
+		return true
+	}
+	before, now := have.of(v6), n.of(v6)
+	if len(before.Ports) == 0 && len(now.Ports) == 0 {
+		return false // none was sent anywhere, and none shall be
+	}
+	return !reflect.DeepEqual(before, now)
 }
 
 // published tells whether a flow concerns published ports: it was sent to a

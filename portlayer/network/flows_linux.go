@@ -9,9 +9,13 @@ import (
 )
 
 // forgetStale makes the kernel forget flows that do not go where the rules now
-// say; the next packet of each is a first packet again.
-func forgetStale(n NAT) error {
-	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+// say; the next packet of each is a first packet again. have is what there was
+// before, nil when that is not known.
+func forgetStale(have *NAT, n NAT) error {
+	for v6, family := range map[bool]netlink.InetFamily{false: unix.AF_INET, true: unix.AF_INET6} {
+		if !mayBeStale(have, n, v6) {
+			continue
+		}
 		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, staleFlows{n}); err != nil {
 			return fmt.Errorf("forget connections of ports that are published no more: %w", err)
 		}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -33,6 +34,34 @@ func TestStaleFlows(t *testing.T) {
 		f := flow{tc.proto, netip.MustParseAddrPort(tc.to), netip.MustParseAddrPort(tc.from)}
 		if got := f.stale(n); got != tc.want {
 			t.Errorf("%s: stale is %v", what, got)
+		}
+	}
+}
+
+// Flows are looked for only where some can be stale.
+func TestMayBeStale(t *testing.T) {
+	plain, full := wanted(t)["plain"], wanted(t)["full"]
+	more := plain
+	more.Networks = append(slices.Clone(plain.Networks), Segment{Gateway: netip.MustParsePrefix("172.18.0.1/16")})
+	moved, less, six := full, full, full
+	moved.Networks = full.Networks[:2]
+	less.Ports = nil
+	six.Ports = append(slices.Clone(full.Ports), forward(t, "[::]:9000:90", "fd00:17::2"))
+	for what, tc := range map[string]struct {
+		have   *NAT
+		now    NAT
+		v4, v6 bool
+	}{
+		"anything may be there":              {nil, plain, true, true},
+		"another network, nothing published": {&plain, more, false, false},
+		"the first ports":                    {&plain, full, true, true},
+		"the last ports":                     {&full, less, true, true},
+		"the same":                           {&full, full, false, false},
+		"another place for ports":            {&full, moved, true, true},
+		"a port of IPv6":                     {&full, six, false, true},
+	} {
+		if v4, v6 := mayBeStale(tc.have, tc.now, false), mayBeStale(tc.have, tc.now, true); v4 != tc.v4 || v6 != tc.v6 {
+			t.Errorf("%s: %v, %v", what, v4, v6)
 		}
 	}
 }

@@ -276,19 +276,24 @@ func Restore(s State, owner string, endpoints []spec.Endpoint) (State, error) {
 // Networks lists the scopes, the default one first, then the oldest.
 func (s State) Networks() []spec.Network {
 	out := make([]spec.Network, 0, len(s.Scopes))
-	for _, sc := range s.Scopes {
+	for _, sc := range s.inOrder(slices.Collect(maps.Values(s.Scopes))) {
 		out = append(out, sc.Net)
 	}
-	slices.SortFunc(out, func(a, b spec.Network) int {
+	return out
+}
+
+// inOrder sorts networks: the default one is the first, then the oldest.
+func (s State) inOrder(list []Scope) []Scope {
+	slices.SortFunc(list, func(a, b Scope) int {
 		switch {
-		case a.Name == s.Default:
+		case a.Net.Name == s.Default:
 			return -1
-		case b.Name == s.Default:
+		case b.Net.Name == s.Default:
 			return 1
 		}
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(a.Net.Created.Compare(b.Net.Created), cmp.Compare(a.Net.Name, b.Net.Name))
 	})
-	return out
+	return list
 }
 
 func (s State) find(network string) (Scope, error) {

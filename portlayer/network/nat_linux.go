@@ -19,11 +19,28 @@ import (
 // layer alone.
 const tableName = "vic-bridge"
 
-// Setup makes the appliance's place on the bridge what is wanted: its NIC has
-// the gateway addresses and no others, and our table has the rules. Doing it
-// again changes nothing; the table is replaced at once, so that connections go
-// on, but those of ports that are published no more, or elsewhere.
-func Setup(n NAT) error {
+// Place is the appliance's place on the bridge in the kernel. Its methods must not
+// be called at the same time. The zero value knows nothing of what is there.
+type Place struct {
+	have *NAT // as it was made last; nil: it may be anything
+}
+
+// Set makes the place what is wanted: the NIC has the gateway addresses and no
+// others, and our tables have the rules. What is so already is not touched, as far
+// as that is known; a table is replaced at once, so that connections go on, but
+// those of ports that are published no more, or elsewhere.
+func (p *Place) Set(n NAT) error {
+	have := p.have
+	p.have = nil
+	if err := change(have, n); err != nil {
+		return err
+	}
+	p.have = &n
+	return nil
+}
+
+// change makes n of have, or of anything when that is nil.
+func change(have *NAT, n NAT) error {
 	all, err := net.Interfaces()
 	if err != nil {
 		return fmt.Errorf("list network interfaces: %w", err)
@@ -49,10 +66,10 @@ func Setup(n NAT) error {
 	if err := router6(n, nic.Name, all); err != nil {
 		return err
 	}
-	if err := replace(nic.Name, n); err != nil {
+	if err := replace(nic.Name, have, n); err != nil {
 		return err
 	}
-	return forgetStale(n)
+	return forgetStale(have, n)
 }
 
 // router6 keeps what guests say of routers from the appliance, and makes it a
@@ -102,16 +119,17 @@ func addresses(nic net.Interface, n NAT) error {
 		return fmt.Errorf("addresses of %s: %w", nic.Name, err)
 	}
 	for _, a := range have {
-		ip, ok := netip.AddrFromSlice(a.IP)
-		bits, _ := a.Mask.Size()
-		p := netip.PrefixFrom(ip.Unmap(), bits)
-		if ok && !p.Addr().IsLinkLocalUnicast() && !slices.ContainsFunc(want, func(s Segment) bool { return s.Gateway == p }) {
+		p := prefixOf(a)
+		if p.IsValid() && !p.Addr().IsLinkLocalUnicast() && !slices.ContainsFunc(want, func(s Segment) bool { return s.Gateway == p }) {
 			if err := netlink.AddrDel(link, &a); err != nil {
 				return fmt.Errorf("take the address %s from %s: %w", p, nic.Name, err)
 			}
 		}
 	}
 	for _, s := range want {
+		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefixOf(a) == s.Gateway }) {
+			continue
+		}
 		a := &netlink.Addr{IPNet: &net.IPNet{IP: s.Gateway.Addr().AsSlice(), Mask: net.CIDRMask(s.Gateway.Bits(), s.Gateway.Addr().BitLen())}}
 		if s.Gateway.Addr().Is6() {
 			a.Flags = unix.IFA_F_NODAD
@@ -123,14 +141,30 @@ func addresses(nic net.Interface, n NAT) error {
 	return nil
 }
 
-// replace makes our tables hold the rules of n, in one transaction.
-func replace(bridgeNIC string, n NAT) error {
+// prefixOf is not valid when the kernel tells no address.
+func prefixOf(a netlink.Addr) netip.Prefix {
+	ip, _ := netip.AddrFromSlice(a.IP)
+	bits, _ := a.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), bits)
+}
+
+// replace makes our tables hold the rules of n, in one transaction. have is what
+// they hold now, nil when that is not known.
+func replace(bridgeNIC string, have *NAT, n NAT) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	fillTable(c, bridgeNIC, nftables.TableFamilyIPv4, Rules(n))
-	fillTable(c, bridgeNIC, nftables.TableFamilyIPv6, Rules6(n))
+	changed := false
+	for family, rules := range map[nftables.TableFamily]func(NAT) []Rule{nftables.TableFamilyIPv4: Rules, nftables.TableFamilyIPv6: Rules6} {
+		if r := rules(n); have == nil || !slices.Equal(rules(*have), r) {
+			fillTable(c, bridgeNIC, family, r)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("replace the tables %s: %w", tableName, err)
 	}

@@ -9,8 +9,11 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Setup works inside the appliance, which is Linux.
-func Setup(NAT) error {
+// Place works inside the appliance, which is Linux.
+type Place struct{}
+
+// Set fails.
+func (*Place) Set(NAT) error {
 	return fmt.Errorf("bridge network of the appliance: %w", errdefs.ErrNotImplemented)
 }
 

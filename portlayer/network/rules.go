@@ -37,16 +37,16 @@ type Forward struct {
 }
 
 // NATFor gives the place of the appliance on all networks, with the ports that
-// are published now.
+// are published now. It is on one that is being made already, and on one that is
+// being removed still.
 func (s State) NATFor(mac string, local []netip.Addr, ports []Forward) NAT {
 	n := NAT{MAC: mac, Local: local, Ports: slices.Clone(ports)}
-	for _, net := range s.Networks() {
-		sc := s.Scopes[net.Name]
+	for _, sc := range s.inOrder(s.all()) {
 		if sc.external() {
 			continue
 		}
-		seg := Segment{Gateway: netip.PrefixFrom(sc.Gateway, sc.Subnet.Bits()), Internal: net.Internal}
-		if net.IPv6 {
+		seg := Segment{Gateway: netip.PrefixFrom(sc.Gateway, sc.Subnet.Bits()), Internal: sc.Net.Internal}
+		if sc.Net.IPv6 {
 			seg.Gateway6 = netip.PrefixFrom(sc.Six.Gateway, sc.Six.Subnet.Bits())
 		}
 		n.Networks = append(n.Networks, seg)

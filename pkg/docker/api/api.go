@@ -42,6 +42,10 @@ type Config struct {
 	RegistryMirrors, InsecureRegistries []string
 	// RegistryTransport reaches registries for login; nil is the default one.
 	RegistryTransport http.RoundTripper
+	// Took is told how long a request took until its answer was written, from its
+	// arrival; route is its path with {name} for what varies. For requests that there
+	// are not, method and route are empty. Nil: nobody is told.
+	Took func(method, route string, d time.Duration)
 }
 
 type server struct {
@@ -78,7 +82,7 @@ func New(cfg Config) (http.Handler, error) {
 			return
 		}
 		taken[method+path] = true
-		hh := s.wrap(vm.WrapHandler(h))
+		hh := s.wrap(path, vm.WrapHandler(h))
 		m.Path("/v{version:[0-9.]+}" + path).Methods(method).Handler(hh)
 		m.Path(path).Methods(method).Handler(hh)
 	}
@@ -94,7 +98,7 @@ func New(cfg Config) (http.Handler, error) {
 			add(rt.Method(), rt.Path(), rt.Handler())
 		}
 	}
-	missing := s.wrap(func(context.Context, http.ResponseWriter, *http.Request, map[string]string) error {
+	missing := s.wrap("", func(context.Context, http.ResponseWriter, *http.Request, map[string]string) error {
 		return errPageNotFound
 	})
 	m.NotFoundHandler, m.MethodNotAllowedHandler = missing, missing
@@ -109,14 +113,22 @@ func (s *server) ownRoutes() []route {
 	return out
 }
 
-// wrap answers a handler's error as Docker does, and logs the request once.
-func (s *server) wrap(h handler) http.Handler {
+// wrap answers a handler's error as Docker does, logs the request once, and tells
+// how long it took.
+func (s *server) wrap(path string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		vars := mux.Vars(r)
 		if vars == nil {
 			vars = map[string]string{}
 		}
 		began := s.e.Time().Now()
+		if s.Took != nil {
+			method := r.Method
+			if path == "" {
+				method = "" // it may be any word
+			}
+			defer func() { s.Took(method, path, s.e.Time().Now().Sub(began)) }()
+		}
 		// docker's routers log through the context.
 		err := h(log.WithLogger(r.Context(), s.Log), w, r, vars)
 		entry := s.Log.WithFields(logrus.Fields{"method": r.Method, "path": r.URL.Path, "took": s.e.Time().Now().Sub(began).Round(time.Millisecond)})

@@ -25,10 +25,11 @@ const info = "info"
 type Collector struct {
 	simulator.PropertyCollector
 
-	mu    sync.Mutex // guards all below
-	asked map[types.ManagedObjectReference][]string
-	waits int  // calls that wait now
-	ended bool // destroyed: nobody may wait any more
+	mu      sync.Mutex // guards all below
+	filters map[types.ManagedObjectReference]filter
+	hears   bool // a client has waited: the simulator tells of changes
+	waits   int  // calls that wait now
+	ended   bool // destroyed: nobody may wait any more
 }
 
 // Install makes every later session's collectors Collectors, gives the resource
@@ -52,26 +53,19 @@ func (c *Collector) CreatePropertyCollector(ctx *simulator.Context, _ *types.Cre
 		Returnval: ctx.Session.Put(made).Reference()}}
 }
 
-// CreateFilter notes what a client asks of tasks when that is their whole info.
+// CreateFilter notes what a client asks of tasks when that is their whole info, and
+// of which objects the filter is.
 func (c *Collector) CreateFilter(ctx *simulator.Context, req *types.CreateFilter) soap.HasFault {
-	paths := taskPaths(req.Spec.PropSet)
-	if !slices.Contains(paths, info) {
-		return c.PropertyCollector.CreateFilter(ctx, req)
+	own, paths := *req, taskPaths(req.Spec.PropSet)
+	if slices.Contains(paths, info) {
+		own.Spec.PropSet = withSigns(req.Spec.PropSet)
+	} else {
+		paths = nil
 	}
-	own := *req
-	own.Spec.PropSet = withSigns(req.Spec.PropSet)
 	body := c.PropertyCollector.CreateFilter(ctx, &own)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.asked == nil {
-		c.asked = map[types.ManagedObjectReference][]string{}
+	if made, ok := body.(*methods.CreateFilterBody); ok && made.Res != nil {
+		c.note(ctx, made.Res.Returnval, filter{asked: paths, objects: objectsOf(req.Spec.ObjectSet)})
 	}
-	for ref := range c.asked {
-		if ctx.Session.Get(ref) == nil {
-			delete(c.asked, ref) // filters end by themselves
-		}
-	}
-	c.asked[body.(*methods.CreateFilterBody).Res.Returnval] = paths
 	return body
 }
 
@@ -114,6 +108,7 @@ func (c *Collector) WaitForUpdatesEx(ctx *simulator.Context, req *types.WaitForU
 	}
 	defer c.leave()
 	res := c.PropertyCollector.WaitForUpdatesEx(ctx, req)
+	c.hear(ctx, req.Version)
 	if body, ok := res.(*methods.WaitForUpdatesExBody); ok && body.Res != nil && body.Res.Returnval != nil {
 		c.restore(ctx, body.Res.Returnval)
 	}
@@ -127,6 +122,7 @@ func (c *Collector) WaitForUpdates(ctx *simulator.Context, req *types.WaitForUpd
 	}
 	defer c.leave()
 	res := c.PropertyCollector.WaitForUpdates(ctx, req)
+	c.hear(ctx, req.Version)
 	if body, ok := res.(*methods.WaitForUpdatesBody); ok && body.Res != nil {
 		c.restore(ctx, &body.Res.Returnval)
 	}
@@ -173,7 +169,7 @@ func (c *Collector) end() int {
 func (c *Collector) restore(ctx *simulator.Context, set *types.UpdateSet) {
 	for _, f := range set.FilterSet {
 		c.mu.Lock()
-		paths := c.asked[f.Filter]
+		paths := c.filters[f.Filter].asked
 		c.mu.Unlock()
 		if paths == nil {
 			continue

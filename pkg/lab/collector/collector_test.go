@@ -162,8 +162,8 @@ func TestFiltersForgotten(t *testing.T) {
 		ref := c.CreateFilter(ctx, &req).(*methods.CreateFilterBody).Res.Returnval
 		ctx.Session.Get(ref).(*simulator.PropertyFilter).DestroyPropertyFilter(ctx, &types.DestroyPropertyFilter{This: ref})
 	}
-	if len(c.asked) != 1 {
-		t.Errorf("%d filters noted, want the last", len(c.asked))
+	if len(c.filters) != 1 {
+		t.Errorf("%d filters noted, want the last", len(c.filters))
 	}
 }
 

@@ -7,6 +7,11 @@
 // detector sees it, and a client can get a state of one moment with the result
 // of another.
 //
+// It keeps changes of objects from collectors that have no filter for them. The
+// simulator's own wakes at every change of anything, and then collects, copies and
+// compares all that its filters are for: with a few clients that wait, most of the
+// computer's time.
+//
 // It also ends every wait of a collector that is destroyed, and keeps the
 // devices of a reconfiguration apart from those of its event, and the summary of a
 // resource pool apart from that of every other pool of the process.

@@ -99,3 +99,22 @@ func TestBareManifest(t *testing.T) {
 		}
 	}
 }
+
+func TestRequestTime(t *testing.T) {
+	const metrics = `# TYPE vic_api_request_seconds summary
+vic_api_request_seconds_sum{method="POST",route="/networks/create"} 0.0625
+vic_api_request_seconds_count{method="POST",route="/networks/create"} 2
+vic_api_request_seconds_sum{method="POST",route="/networks/{id:.*}/connect"} 1.5e-01
+vic_api_request_seconds_sum{method="GET",route="/networks/create"} nonsense
+`
+	for _, tc := range []struct {
+		method, route string
+		want          time.Duration
+	}{
+		{"POST", routeCreate, 62500 * time.Microsecond}, {"POST", routeConnect, 150 * time.Millisecond}, {"GET", routeCreate, 0}, {"DELETE", routeConnect, 0},
+	} {
+		if got := requestTime(metrics, tc.method, tc.route); got != tc.want {
+			t.Errorf("%s %s: %v", tc.method, tc.route, got)
+		}
+	}
+}
