@@ -21,12 +21,8 @@ const (
 
 // ServeControl serves BuildKit's API on a client's connection until one of the two
 // goes. conn is closed.
-func (b *Builder) ServeControl(ctx context.Context, conn net.Conn) error {
-	to, done, err := b.use()
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	defer done()
+func (u *Use) ServeControl(ctx context.Context, conn net.Conn) error {
+	b, to := u.b, u.conn
 	s := server(func(method string, s grpc.ServerStream) error {
 		switch method {
 		case methodSolve:
@@ -38,7 +34,7 @@ func (b *Builder) ServeControl(ctx context.Context, conn net.Conn) error {
 	})
 	stop := context.AfterFunc(ctx, func() { s.Stop() })
 	defer stop()
-	err = s.Serve(listenOnce(conn))
+	err := s.Serve(listenOnce(conn))
 	s.Stop() // ends what the client had under way
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, grpc.ErrServerStopped) {
 		return nil

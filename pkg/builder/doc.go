@@ -1,10 +1,11 @@
 // Package builder puts a Docker engine's build endpoints in front of BuildKit: a
 // buildkitd that runs somewhere else solves, this package translates.
 //
-//	b, err := builder.New(builder.Config{Dial: vm.Dial, Load: store, Log: log})
-//	b.ServeControl(ctx, conn)           // what came in on POST /grpc
-//	b.ServeSession(ctx, conn, headers)  // what came in on POST /session
-//	b.Build(ctx, options, context, out) // classic POST /build
+//	b, err := builder.New(builder.Config{Start: vm.Start, Dial: vm.Dial, Load: store, …})
+//	u, err := b.Use(ctx)                // buildkitd runs and answers
+//	u.ServeControl(ctx, conn)           // what came in on POST /grpc
+//	u.ServeSession(ctx, conn, headers)  // what came in on POST /session
+//	u.Build(ctx, options, out)          // classic POST /build
 //
 // Calls of clients are passed on as bytes, whatever their version, but for three:
 // a solve whose result is to land among the engine's images (exporter "moby") asks

@@ -49,13 +49,8 @@ func SessionHeaders(in map[string][]string) (map[string][]string, error) {
 
 // ServeSession joins a client's session to buildkitd until one of the two goes.
 // headers are SessionHeaders. conn is closed.
-func (b *Builder) ServeSession(ctx context.Context, conn net.Conn, headers map[string][]string) error {
-	to, done, err := b.use()
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	defer done()
-	return b.session(ctx, to, conn, headers)
+func (u *Use) ServeSession(ctx context.Context, conn net.Conn, headers map[string][]string) error {
+	return u.b.session(ctx, u.conn, conn, headers)
 }
 
 func (b *Builder) session(ctx context.Context, to *grpc.ClientConn, conn net.Conn, headers map[string][]string) error {
