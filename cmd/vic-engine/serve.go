@@ -168,8 +168,12 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}
+	vm, build, err := newBuilder(d.vch, eng, d.log)
+	if err != nil {
+		return errors.Join(err, concentrator.Close())
+	}
 	docker, err := api.New(api.Config{
-		Engine: eng, Log: d.log, Context: ctx, Version: version.Version,
+		Engine: eng, Builder: build, Log: d.log, Context: ctx, Version: version.Version,
 		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0,
 		RegistryMirrors: d.vch.RegistryMirrors, InsecureRegistries: d.vch.InsecureRegistries, RegistryTransport: registries,
 	})
@@ -203,6 +207,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		vm.Idle() // an engine before this one may have left it running
 		addr := d.opts.listen
 		if addr == "" {
 			addr = ":2376"

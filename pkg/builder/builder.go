@@ -29,6 +29,8 @@ type Config struct {
 	// Dial opens a stream to the buildkitd that runs; it fails, or the stream ends,
 	// while that does not listen yet.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// Exists tells whether buildkitd was ever started, and whether it runs.
+	Exists func() (made, running bool)
 	// Load brings a docker archive into the image store and gives the image's id
 	// ("sha256:…"). It reads to the end or fails.
 	Load func(ctx context.Context, archive io.Reader) (id string, err error)
@@ -46,14 +48,15 @@ type Builder struct {
 	mu    sync.Mutex // guards all below
 	conn  *grpc.ClientConn
 	users int
+	named map[string]context.CancelFunc // classic builds by their clients' ids
 }
 
 // New makes a Builder; nothing is dialled before it is used.
 func New(cfg Config) (*Builder, error) {
-	if cfg.Start == nil || cfg.Dial == nil || cfg.Load == nil || cfg.Tag == nil || cfg.Log == nil {
-		return nil, errors.New("builder: Start, Dial, Load, Tag and Log are needed")
+	if cfg.Start == nil || cfg.Exists == nil || cfg.Dial == nil || cfg.Load == nil || cfg.Tag == nil || cfg.Log == nil {
+		return nil, errors.New("builder: Start, Dial, Exists, Load, Tag and Log are needed")
 	}
-	return &Builder{cfg: cfg, log: cfg.Log, exports: exports{bySession: map[string]map[string]*export{}}}, nil
+	return &Builder{cfg: cfg, log: cfg.Log, exports: exports{bySession: map[string]map[string]*export{}}, named: map[string]context.CancelFunc{}}, nil
 }
 
 // answerTimeout is how long a buildkitd that was started may take until it answers:
@@ -94,6 +97,10 @@ func (b *Builder) Use(ctx context.Context) (*Use, error) {
 	return u, nil
 }
 
+// Exists tells whether there is a buildkitd, and whether it runs: what only looks
+// at it should not start it.
+func (b *Builder) Exists() (made, running bool) { return b.cfg.Exists() }
+
 // connect gives the connection to buildkitd, which all users share and the last one
 // closes.
 func (b *Builder) connect() (_ *grpc.ClientConn, err error) {
@@ -126,4 +133,33 @@ func (b *Builder) leave() {
 		b.log.WithError(err).Debug("close the connection to buildkitd")
 	}
 	b.conn = nil
+}
+
+// Track makes a classic build that its client has named stoppable by Cancel, until
+// forget is called. A name is one build's at a time.
+func (b *Builder) Track(id string, cancel context.CancelFunc) (forget func(), err error) {
+	if id == "" {
+		return func() {}, nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.named[id] != nil {
+		return nil, fmt.Errorf("a build with the id %q is under way: %w", id, errdefs.ErrConflict)
+	}
+	b.named[id] = cancel
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.named, id)
+	}, nil
+}
+
+// Cancel stops a build that Track knows. One that is over, or never was, is no
+// error, as with Docker.
+func (b *Builder) Cancel(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if cancel := b.named[id]; cancel != nil {
+		cancel()
+	}
 }

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -134,3 +135,36 @@ func asStatus(err error) error {
 	}
 	return status.Error(codes.Unknown, err.Error())
 }
+
+// fromStatus gives an error of gRPC's its class and its words alone.
+func fromStatus(err error) error {
+	st, ok := status.FromError(err)
+	if !ok || err == nil {
+		return err
+	}
+	var class error = errdefs.ErrUnknown
+	switch st.Code() {
+	case codes.InvalidArgument:
+		class = errdefs.ErrInvalidArgument
+	case codes.NotFound:
+		class = errdefs.ErrNotFound
+	case codes.Unavailable:
+		class = errdefs.ErrUnavailable
+	case codes.Canceled:
+		return fmt.Errorf("the build was cancelled: %w", context.Canceled)
+	case codes.Unimplemented:
+		class = errdefs.ErrNotImplemented
+	case codes.PermissionDenied:
+		class = errdefs.ErrPermissionDenied
+	}
+	return &failure{st.Message(), class}
+}
+
+// failure is what buildkitd says went wrong, and its class.
+type failure struct {
+	text  string
+	class error
+}
+
+func (f *failure) Error() string { return f.text }
+func (f *failure) Unwrap() error { return f.class }
