@@ -169,8 +169,12 @@ func (d *daemon) serve(ctx context.Context) error {
 		return errors.Join(err, concentrator.Close())
 	}
 	requests := admin.NewRequests()
+	vm, build, err := newBuilder(d.vch, eng, d.log)
+	if err != nil {
+		return errors.Join(err, concentrator.Close())
+	}
 	docker, err := api.New(api.Config{
-		Engine: eng, Log: d.log, Context: ctx, Version: version.Version,
+		Engine: eng, Builder: build, Log: d.log, Context: ctx, Version: version.Version,
 		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0,
 		RegistryMirrors: d.vch.RegistryMirrors, InsecureRegistries: d.vch.InsecureRegistries, RegistryTransport: registries,
 		Took: requests.Took,
@@ -209,6 +213,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		if d.vch.DockerSocket {
 			g.Go(func() error { return d.answer(ctx, "Docker API for containers", ports.Relayed(), docker) })
 		}
+		vm.Idle() // an engine before this one may have left it running
 		addr := d.opts.listen
 		if addr == "" {
 			addr = ":2376"

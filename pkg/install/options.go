@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/vic-engine/vic/pkg/install/certs"
@@ -73,6 +74,7 @@ type CreateOptions struct {
 	RegistryMirrors    []string
 	InsecureRegistries []string
 	RegistryCAs        []string // files
+	BuilderImage       string   // empty: the engine's default
 
 	// MemoryMB and CPUMHz limit the VCH's resource pool; 0 is unlimited.
 	MemoryMB, CPUMHz int64
@@ -140,6 +142,11 @@ func (o CreateOptions) checkValues() (files, []Issue) {
 	for _, r := range o.InsecureRegistries {
 		if !registryHost(r) {
 			is.addf("--insecure-registry", "%q is neither host[:port] nor a CIDR", r)
+		}
+	}
+	if o.BuilderImage != "" {
+		if _, err := reference.ParseNormalizedNamed(o.BuilderImage); err != nil {
+			is.addf("--builder-image", "%q is no image: %v", o.BuilderImage, err)
 		}
 	}
 	for _, l := range o.TagLabels {

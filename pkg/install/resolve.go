@@ -83,7 +83,7 @@ func Resolve(o CreateOptions, s Site, f files, id, version string) (Config, []Fi
 			User: o.Target.User, Password: o.Target.Password, Thumbprint: o.Target.Thumbprint,
 			Datacenter:  s.Datacenter.Path,
 			BridgeRange: DefaultBridgeRange, BridgeWidth: DefaultBridgeWidth,
-			RegistryMirrors: o.RegistryMirrors, InsecureRegistries: o.InsecureRegistries, RegistryCAs: f.registryCAs,
+			RegistryMirrors: o.RegistryMirrors, InsecureRegistries: o.InsecureRegistries, RegistryCAs: f.registryCAs, BuilderImage: o.BuilderImage,
 			Debug: o.Debug, DebugKey: f.debugKey, Policies: f.policies, TagLabels: o.TagLabels, DockerSocket: o.DockerSocket,
 			BootTimeout:     durationText(o.ContainerBoot),
 			DefaultMemoryMB: orDefault(o.ContainerMB, spec.DefaultMemoryMB), DefaultCPUs: spec.DefaultCPUs,

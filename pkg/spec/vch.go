@@ -49,6 +49,9 @@ type VCH struct {
 	InsecureRegistries []string // host[:port] or CIDR
 	RegistryCAs        string   // PEM
 
+	// BuilderImage is the image that builds run in; empty: the engine's default.
+	BuilderImage string
+
 	// Debug 0 is off, 1 debug logs. DebugKey (authorized_keys form) opens SSH on
 	// the client network's port 22.
 	Debug    int

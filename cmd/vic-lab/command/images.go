@@ -15,7 +15,10 @@ import (
 	"github.com/vic-engine/vic/pkg/lab/images"
 )
 
-type imagesOptions struct{ out string }
+type imagesOptions struct {
+	out                     string
+	builder, builderVersion string
+}
 
 func imagesCommand(t Terminal) *cobra.Command {
 	o := &imagesOptions{}
@@ -25,9 +28,14 @@ func imagesCommand(t Terminal) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return runImages(c.Context(), t, o) },
 	}
+	c.Flags().StringVar(&o.builder, "builder", "", "folder with buildkitd, buildctl and runc: make the image moby/buildkit from them, and nothing else")
+	c.Flags().StringVar(&o.builderVersion, "builder-version", "", "version of what is in --builder: the image's tag")
 	c.Flags().StringVar(&o.out, "out", "", "folder for them (default: images beside this program, where `up` looks)")
 	return c
 }
+
+// builderImage is the folder of the image moby/buildkit, in that of the images.
+const builderImage = "buildkit"
 
 // runImages builds all images in a folder that is thrown away, and keeps the
 // programs in them.
@@ -43,6 +51,17 @@ func runImages(ctx context.Context, t Terminal, o *imagesOptions) error {
 	defer os.RemoveAll(work)
 	logger := logrus.New()
 	logger.SetOutput(t.Err)
+	if o.builder != "" || o.builderVersion != "" {
+		if o.builder == "" || o.builderVersion == "" {
+			return fmt.Errorf("--builder and --builder-version go together: %w", errdefs.ErrInvalidArgument)
+		}
+		dst := filepath.Join(out, builderImage)
+		if err := images.WriteBuildKit(ctx, images.Config{Dir: work, Log: logrus.NewEntry(logger)}, o.builder, o.builderVersion, dst); err != nil {
+			return err
+		}
+		fmt.Fprintln(t.Out, dst)
+		return nil
+	}
 	if _, err := images.Build(ctx, images.Config{Dir: work, Log: logrus.NewEntry(logger)}); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 
@@ -25,6 +26,11 @@ func runRegistry(ctx context.Context, g *errgroup.Group, o *upOptions, ln net.Li
 	if err != nil {
 		return "", fmt.Errorf("images of the lab's registry (--no-registry does without): %w", err)
 	}
+	builder, err := images.ReadBuildKit(filepath.Join(o.images, builderImage))
+	if err != nil {
+		return "", err
+	}
+	maps.Copy(imgs, builder)
 	if err := r.Load(ctx, imgs); err != nil {
 		return "", err
 	}

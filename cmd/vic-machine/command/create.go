@@ -57,6 +57,7 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.TLS.ServerCert, "tls-server-cert", "", "file with the server's certificate, PEM")
 	f.StringArrayVar(&c.RegistryMirrors, "registry-mirror", nil, "URL of a mirror of Docker Hub; may be repeated")
 	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "host[:port] or CIDR of a registry without verified TLS; may be repeated")
+	f.StringVar(&c.BuilderImage, "builder-image", "", "image that docker build runs in: moby/buildkit, or one made from it (default: a version of it that this release was tested with)")
 	f.StringArrayVar(&c.RegistryCAs, "registry-ca", nil, "file with certificate authorities of registries, PEM; may be repeated")
 	f.StringVar(&c.ApplianceISO, "appliance-iso", "", "the appliance's boot image (default: beside this program, or in ./bin)")
 	f.StringVar(&c.BootstrapISO, "bootstrap-iso", "", "the containers' boot image (default: beside this program, or in ./bin)")

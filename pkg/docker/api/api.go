@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/vic-engine/vic/pkg/builder"
 	"github.com/vic-engine/vic/pkg/docker/engine"
 
 	"github.com/containerd/log"
@@ -46,6 +47,8 @@ type Config struct {
 	// arrival; route is its path with {name} for what varies. For requests that there
 	// are not, method and route are empty. Nil: nobody is told.
 	Took func(method, route string, d time.Duration)
+	// Builder serves docker build; nil: images cannot be built.
+	Builder *builder.Builder
 }
 
 type server struct {
@@ -92,7 +95,7 @@ func New(cfg Config) (http.Handler, error) {
 	for _, rr := range []router.Router{
 		container.NewRouter(containerBackend{s}, decoder{}, true),
 		volume.NewRouter(volumes{s}, noCluster{}),
-		system.NewRouter(systemBackend{s}, nil, nil, func() map[string]bool { return map[string]bool{"buildkit": false} }),
+		system.NewRouter(systemBackend{s}, nil, nil, func() map[string]bool { return map[string]bool{"buildkit": s.Builder != nil} }),
 	} {
 		for _, rt := range rr.Routes() {
 			add(rt.Method(), rt.Path(), rt.Handler())
@@ -107,7 +110,7 @@ func New(cfg Config) (http.Handler, error) {
 
 func (s *server) ownRoutes() []route {
 	var out []route
-	for _, list := range [][]route{s.missingRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.volumeRoutes(), s.policyRoutes(), s.systemRoutes()} {
+	for _, list := range [][]route{s.missingRoutes(), s.buildRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.volumeRoutes(), s.policyRoutes(), s.systemRoutes()} {
 		out = append(out, list...)
 	}
 	return out

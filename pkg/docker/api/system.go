@@ -13,7 +13,6 @@ import (
 	"github.com/docker/docker/api/server/httputils"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/backend"
-	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
@@ -30,19 +29,12 @@ func (s *server) systemRoutes() []route {
 		// Ours, because docker's answers 500 to wrong JSON.
 		{http.MethodPost, "/auth", s.postAuth},
 		{http.MethodGet, "/plugins", s.getPlugins},
-		{http.MethodPost, "/build/prune", s.postBuildPrune},
 	}
 }
 
 // getPlugins: there are none, which is an answer that clients can use.
 func (s *server) getPlugins(_ context.Context, w http.ResponseWriter, _ *http.Request, _ map[string]string) error {
 	return httputils.WriteJSON(w, http.StatusOK, []types.Plugin{})
-}
-
-// postBuildPrune: there is no build cache, so nothing is left to remove; system
-// prune asks for it.
-func (s *server) postBuildPrune(_ context.Context, w http.ResponseWriter, _ *http.Request, _ map[string]string) error {
-	return httputils.WriteJSON(w, http.StatusOK, &build.CachePruneReport{CachesDeleted: []string{}})
 }
 
 // getEvents streams events. A reader that is cut off sees a broken connection,

@@ -1,0 +1,19 @@
+// Package builder puts a Docker engine's build endpoints in front of BuildKit: a
+// buildkitd that runs somewhere else solves, this package translates.
+//
+//	b, err := builder.New(builder.Config{Start: vm.Start, Dial: vm.Dial, Load: store, …})
+//	u, err := b.Use(ctx)                // buildkitd runs and answers
+//	u.ServeControl(ctx, conn)           // what came in on POST /grpc
+//	u.ServeSession(ctx, conn, headers)  // what came in on POST /session
+//	u.Build(ctx, options, out)          // classic POST /build
+//
+// Calls of clients are passed on as bytes, whatever their version, but for three:
+// a solve whose result is to land among the engine's images (exporter "moby") asks
+// buildkitd for an archive instead; that archive, which buildkitd would send to the
+// client's session, goes to Config.Load; and a session of a client is joined to
+// buildkitd through this process, since that is where both meet.
+//
+// It knows neither HTTP nor Docker's types nor where buildkitd runs.
+//
+// Start reading at Builder; the wire is in proxy.go, a classic build in build.go.
+package builder
