@@ -170,7 +170,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	docker, err := api.New(api.Config{
 		Engine: eng, Log: d.log, Context: ctx, Version: version.Version,
-		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0,
+		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0, KernelVersion: kernelVersion(),
 		RegistryMirrors: d.vch.RegistryMirrors, InsecureRegistries: d.vch.InsecureRegistries, RegistryTransport: registries,
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ type SystemInfo struct {
 	Images                       int
 	Networks                     []spec.Network
 	Capacity                     spec.Capacity
+	Site                         spec.Site // zero: not known
 	// Warnings tell what could not be found out, and what is amiss.
 	Warnings []string
 }
@@ -34,6 +35,11 @@ func (e *Engine) SystemInfo(ctx context.Context) SystemInfo {
 		s.Warnings = append(s.Warnings, "WARNING: the capacity of the VCH is not known: "+err.Error())
 	}
 	s.Capacity = c
+	if err == nil { // what failed would fail again
+		var w []string
+		s.Site, w = e.site(ctx)
+		s.Warnings = append(s.Warnings, w...)
+	}
 	if t, ok := e.pl.(Troubled); ok {
 		for _, text := range t.Troubles() {
 			s.Warnings = append(s.Warnings, "WARNING: "+text)
