@@ -82,11 +82,11 @@ func (b containerBackend) ContainerWait(ctx context.Context, name string, c cont
 }
 
 func (b containerBackend) ContainersPrune(ctx context.Context, f filters.Args) (*container.PruneReport, error) {
-	ids, err := b.e.Prune(ctx, engineFilters(f))
+	ids, freed, err := b.e.Prune(ctx, engineFilters(f))
 	if err != nil {
 		return nil, err
 	}
-	return &container.PruneReport{ContainersDeleted: ids}, nil
+	return &container.PruneReport{ContainersDeleted: ids, SpaceReclaimed: uint64(freed)}, nil
 }
 
 // ContainerAttach answers the client only when the container is ready for it,
