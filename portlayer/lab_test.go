@@ -284,6 +284,12 @@ func TestWholePath(t *testing.T) {
 			if cap, err := p.Capacity(t.Context()); err != nil || cap.CPUs == 0 || cap.StorageFree == 0 || cap.ProductName == "" {
 				t.Errorf("capacity: %+v, %v", cap, err)
 			}
+			if n, err := p.RootSize(t.Context(), svc.ID); err != nil || n <= 0 {
+				t.Errorf("size of a container's disk: %d, %v", n, err)
+			}
+			if st, err := p.Site(t.Context()); err != nil || st.DefaultCPUs == 0 || st.DefaultRootMB == 0 {
+				t.Errorf("site: %+v, %v", st, err)
+			}
 			for id := range want {
 				if err := p.Remove(t.Context(), id, false); err != nil {
 					t.Error(err)

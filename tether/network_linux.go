@@ -101,18 +101,20 @@ func (c *Container) reportAddress(network, cidr string) {
 func tmpfsOptions(options string) (flags uintptr, data string) {
 	flags = unix.MS_NOEXEC | unix.MS_NOSUID | unix.MS_NODEV
 	known := map[string]uintptr{"exec": unix.MS_NOEXEC, "suid": unix.MS_NOSUID, "dev": unix.MS_NODEV}
+	sets := map[string]uintptr{"ro": unix.MS_RDONLY, "noatime": unix.MS_NOATIME, "nodiratime": unix.MS_NODIRATIME,
+		"strictatime": unix.MS_STRICTATIME, "sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC}
 	var rest []string
 	for _, o := range strings.Split(options, ",") {
 		if f, ok := known[o]; ok {
 			flags &^= f
 			continue
 		}
+		if f, ok := sets[o]; ok {
+			flags |= f
+			continue
+		}
 		switch o {
-		case "", "rw", "noexec", "nosuid", "nodev":
-		case "ro":
-			flags |= unix.MS_RDONLY
-		case "noatime":
-			flags |= unix.MS_NOATIME
+		case "", "rw", "noexec", "nosuid", "nodev", "async", "atime", "diratime", "relatime":
 		default:
 			rest = append(rest, o)
 		}

@@ -175,7 +175,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	docker, err := api.New(api.Config{
 		Engine: eng, Builder: build, Log: d.log, Context: ctx, Version: version.Version,
-		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0,
+		Name: d.vch.Name, ID: d.vch.UUID, Debug: d.vch.Debug > 0, KernelVersion: kernelVersion(),
 		RegistryMirrors: d.vch.RegistryMirrors, InsecureRegistries: d.vch.InsecureRegistries, RegistryTransport: registries,
 		Took: requests.Took,
 	})

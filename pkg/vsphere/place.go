@@ -119,16 +119,26 @@ type PoolCapacity struct {
 	CPUMHz      int64
 	MemoryBytes int64
 	CPUs        int // logical processors of the hosts behind it
+	// What its VMs use now, and the limits of its own; 0: none.
+	CPUUsedMHz, CPULimitMHz int64
+	MemoryUsed, MemoryLimit int64 // bytes
 }
 
 // PoolCapacity reads a pool's limits and the processors behind it.
 func (s *Session) PoolCapacity(ctx context.Context, pool types.ManagedObjectReference) (PoolCapacity, error) {
 	pc := property.DefaultCollector(s.vim)
 	var rp mo.ResourcePool
-	if err := pc.RetrieveOne(ctx, pool, []string{"name", "owner", "runtime"}, &rp); err != nil {
+	if err := pc.RetrieveOne(ctx, pool, []string{"name", "owner", "runtime", "config"}, &rp); err != nil {
 		return PoolCapacity{}, Classify(fmt.Errorf("read resource pool %s: %w", pool.Value, err))
 	}
 	out := PoolCapacity{Name: rp.Name, CPUMHz: rp.Runtime.Cpu.MaxUsage, MemoryBytes: rp.Runtime.Memory.MaxUsage}
+	out.CPUUsedMHz, out.MemoryUsed = rp.Runtime.Cpu.OverallUsage, rp.Runtime.Memory.OverallUsage
+	if l := rp.Config.CpuAllocation.Limit; l != nil && *l > 0 { // -1: unlimited
+		out.CPULimitMHz = *l
+	}
+	if l := rp.Config.MemoryAllocation.Limit; l != nil && *l > 0 { // MB
+		out.MemoryLimit = *l << 20
+	}
 	var c mo.ComputeResource
 	if err := pc.RetrieveOne(ctx, rp.Owner, []string{"summary"}, &c); err != nil {
 		return out, Classify(fmt.Errorf("read compute resource %s: %w", rp.Owner.Value, err))

@@ -106,7 +106,8 @@ type Config struct {
 }
 
 const (
-	defaultRootSizeMB  = 8 << 10
+	// DefaultRootSizeMB is the capacity of containers' own disks.
+	DefaultRootSizeMB  = 8 << 10
 	defaultBootTimeout = 3 * time.Minute
 	defaultEndTimeout  = 30 * time.Second
 	defaultFilesLinger = 3 * time.Second
@@ -124,7 +125,7 @@ const (
 
 func (c *Config) defaults() {
 	if c.RootSizeMB == 0 {
-		c.RootSizeMB = defaultRootSizeMB
+		c.RootSizeMB = DefaultRootSizeMB
 	}
 	if c.BootTimeout == 0 {
 		c.BootTimeout = defaultBootTimeout

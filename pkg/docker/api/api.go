@@ -36,6 +36,8 @@ type Config struct {
 	Context context.Context
 	// Version, Commit and BuildTime are the product's own; Version defaults to "dev".
 	Version, Commit, BuildTime string
+	// KernelVersion is that of the containers' kernel; empty: not known.
+	KernelVersion string
 	// Name and ID are the VCH's, for info.
 	Name, ID string
 	Debug    bool

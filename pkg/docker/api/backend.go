@@ -82,11 +82,11 @@ func (b containerBackend) ContainerWait(ctx context.Context, name string, c cont
 }
 
 func (b containerBackend) ContainersPrune(ctx context.Context, f filters.Args) (*container.PruneReport, error) {
-	ids, err := b.e.Prune(ctx, engineFilters(f))
+	ids, freed, err := b.e.Prune(ctx, engineFilters(f))
 	if err != nil {
 		return nil, err
 	}
-	return &container.PruneReport{ContainersDeleted: ids}, nil
+	return &container.PruneReport{ContainersDeleted: ids, SpaceReclaimed: uint64(freed)}, nil
 }
 
 // ContainerAttach answers the client only when the container is ready for it,
@@ -157,7 +157,7 @@ func (b containerBackend) ContainerExecInspect(id string) (*backend.ExecInspect,
 	}, nil
 }
 
-func (b containerBackend) ContainerInspect(_ context.Context, name string, o backend.ContainerInspectOptions) (*container.InspectResponse, error) {
+func (b containerBackend) ContainerInspect(ctx context.Context, name string, o backend.ContainerInspectOptions) (*container.InspectResponse, error) {
 	i, err := b.e.Inspect(name)
 	if err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (b containerBackend) ContainerInspect(_ context.Context, name string, o bac
 		return nil, err
 	}
 	if o.Size {
-		rw, root := b.sizes(i)
+		rw, root := b.rootSizes(b.e.RootSizes(ctx, []string{i.Container.ID}), i)
 		out.SizeRw, out.SizeRootFs = &rw, &root
 	}
 	return out, nil

@@ -34,7 +34,7 @@ func (s *server) listContainers(ctx context.Context, w http.ResponseWriter, r *h
 	}
 	old := versions.LessThan(httputils.VersionFromContext(ctx), annotationsSince)
 	if size || old {
-		list, err := s.summaries(o, size, !old)
+		list, err := s.summaries(ctx, o, size, !old)
 		if err != nil {
 			return err
 		}
@@ -86,16 +86,24 @@ func listOptions(r *http.Request) (o engine.ListOptions, size bool, err error) {
 	return o, httputils.BoolValue(r, "size"), nil
 }
 
-func (s *server) summaries(o engine.ListOptions, size, annotations bool) ([]*container.Summary, error) {
+func (s *server) summaries(ctx context.Context, o engine.ListOptions, size, annotations bool) ([]*container.Summary, error) {
 	list, err := s.e.List(o)
 	if err != nil {
 		return nil, err
+	}
+	var sizes map[string]int64
+	if size {
+		ids := make([]string, 0, len(list))
+		for _, i := range list {
+			ids = append(ids, i.Container.ID)
+		}
+		sizes = s.e.RootSizes(ctx, ids)
 	}
 	out := make([]*container.Summary, 0, len(list))
 	for _, i := range list {
 		c := summary(*i)
 		if size {
-			c.SizeRw, c.SizeRootFs = s.sizes(*i)
+			c.SizeRw, c.SizeRootFs = s.rootSizes(sizes, *i)
 		}
 		if !annotations {
 			c.HostConfig.Annotations = nil
@@ -115,13 +123,4 @@ func encodeSummary(i *engine.Info) ([]byte, error) {
 		return nil, err
 	}
 	return []byte(strings.TrimSuffix(b.String(), "\n")), nil
-}
-
-// sizes gives the size of a container's own disk and of all that it sees. The
-// first is not known without asking the guest, so it is 0.
-func (s *server) sizes(i engine.Info) (rw, root int64) {
-	if img, err := s.e.ImageInspect(i.Container.ImageID); err == nil {
-		root = img.Size
-	}
-	return 0, root
 }

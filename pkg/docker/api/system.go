@@ -98,11 +98,11 @@ type systemBackend struct{ *server }
 func (b systemBackend) SystemVersion(context.Context) (types.Version, error) {
 	details := map[string]string{
 		"ApiVersion": Version, "MinAPIVersion": MinVersion, "Arch": runtime.GOARCH, "Os": "linux", "GoVersion": runtime.Version(),
-		"GitCommit": b.Commit, "BuildTime": b.BuildTime, "KernelVersion": "", "Experimental": "false",
+		"GitCommit": b.Commit, "BuildTime": b.BuildTime, "KernelVersion": b.KernelVersion, "Experimental": "false",
 	}
 	v := types.Version{
 		Version: b.Version, APIVersion: Version, MinAPIVersion: MinVersion, GitCommit: b.Commit, GoVersion: runtime.Version(), Os: "linux",
-		Arch: runtime.GOARCH, BuildTime: b.BuildTime,
+		Arch: runtime.GOARCH, BuildTime: b.BuildTime, KernelVersion: b.KernelVersion,
 		Components: []types.ComponentVersion{{Name: "Engine", Version: b.Version, Details: details}},
 	}
 	v.Platform.Name = "vic"
@@ -113,36 +113,19 @@ func (b systemBackend) SystemVersion(context.Context) (types.Version, error) {
 func (b systemBackend) SystemInfo(ctx context.Context) (*system.Info, error) {
 	i := b.e.SystemInfo(ctx)
 	c := i.Capacity
-	status := [][2]string{}
-	add := func(k, v string) {
-		if v != "" {
-			status = append(status, [2]string{k, v})
-		}
-	}
-	add("Datastore", c.Datastore)
-	if c.StorageCapacity > 0 {
-		add("Datastore capacity", bytes(c.StorageCapacity))
-		add("Datastore free", bytes(c.StorageFree))
-	}
-	add("Resource pool", c.Pool)
-	if c.CPUMHz > 0 {
-		add("CPU of the pool", mhz(c.CPUMHz))
-	}
-	if i.DockerSocket {
-		add("Docker socket for containers", "allowed")
-	}
 	info := &system.Info{
 		ID: b.ID, Name: b.Name, Containers: i.Containers, ContainersRunning: i.Running, ContainersStopped: i.Stopped, Images: i.Images,
-		Driver: storageDriver, DriverStatus: status, MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true,
+		Driver: storageDriver, DriverStatus: driverStatus(c, i.Site, i.DockerSocket), MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true,
 		IPv4Forwarding: true, Debug: b.Debug, NGoroutines: runtime.NumGoroutine(), SystemTime: b.e.Time().Now().Format(time.RFC3339Nano),
 		LoggingDriver: "json-file", CgroupDriver: "none", CgroupVersion: "2", OperatingSystem: c.ProductName, OSVersion: c.ProductVersion,
 		OSType: "linux", Architecture: "x86_64", IndexServerAddress: registryIndex, NCPU: c.CPUs, MemTotal: c.MemoryBytes,
 		DockerRootDir: "/var/lib/vic", Labels: []string{}, ServerVersion: b.Version, DefaultRuntime: engine.Runtime,
 		Runtimes: map[string]system.RuntimeWithStatus{engine.Runtime: {}}, Isolation: "", InitBinary: "tether",
 		SecurityOptions: []string{}, Warnings: i.Warnings, CDISpecDirs: []string{},
-		Plugins:            system.PluginsInfo{Volume: engine.VolumeDrivers(), Network: drivers(i.Networks), Log: []string{"json-file"}},
+		Plugins:            system.PluginsInfo{Volume: engine.VolumeDrivers(), Network: drivers(i.Networks), Log: engine.LogDrivers()},
 		RegistryConfig:     b.registryConfig(),
 		LiveRestoreEnabled: true, // containers outlive the engine
+		KernelVersion:      b.KernelVersion, DefaultAddressPools: addressPools(i.Site),
 	}
 	info.Swarm.LocalNodeState = "inactive"
 	return info, nil
@@ -163,7 +146,7 @@ func (b systemBackend) SystemDiskUsage(ctx context.Context, o backend.DiskUsageO
 		out.Images = u
 	}
 	if o.Containers {
-		list, err := b.summaries(engine.ListOptions{All: true}, true, true)
+		list, err := b.summaries(ctx, engine.ListOptions{All: true}, true, true)
 		if err != nil {
 			return nil, err
 		}

@@ -170,6 +170,8 @@ func TestRefusals(t *testing.T) {
 		{`"Dns":["x"]`, "invalid DNS server address", errdefs.IsInvalidArgument},
 		{`"Ulimits":[{"Name":"nope","Soft":1,"Hard":1}]`, "nope", errdefs.IsInvalidArgument},
 		{`"StorageOpt":{"size":"x"}`, `invalid storage size "x"`, errdefs.IsInvalidArgument},
+		{`"Tmpfs":{"/a":"size=1m,lowerdir=/x"}`, `invalid tmpfs option "lowerdir=/x" of /a`, errdefs.IsInvalidArgument},
+		{`"Mounts":[{"Type":"tmpfs","Target":"/a","TmpfsOptions":{"Options":[["bind"]]}}]`, `invalid tmpfs option "bind"`, errdefs.IsInvalidArgument},
 		{`"Tmpfs":{"rel":""}`, "mount path must be absolute", errdefs.IsInvalidArgument},
 		{`"Tmpfs":{"/a":""},"Mounts":[{"Type":"tmpfs","Target":"/a/"}]`, "Duplicate mount point: /a", errdefs.IsInvalidArgument},
 	} {
@@ -241,6 +243,7 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(`{"Image":"busybox","Cmd":["x"],"HostConfig":{"NanoCpus":1500000000,"Tmpfs":{"/a":"size=1"}},"NetworkingConfig":{"EndpointsConfig":{"bridge":{}}}}`))
 	f.Add([]byte(`{"HostConfig":null,"NetworkingConfig":null}`))
 	f.Add([]byte(`null`))
+	f.Add([]byte(`{"Image":"b","Cmd":["x"],"Healthcheck":{"Test":["CMD-SHELL"]},"HostConfig":{"SecurityOpt":["=","no-new-privileges:"],"Devices":[{"PathOnHost":"/dev/loop9"}],"MaskedPaths":[""],"LogConfig":{"Config":{"tag":"{{}}","max-size":"9e99"}}}}`))
 	f.Add([]byte(`{"HostConfig":{"CpusetCpus":"0-1023","StorageOpt":{"SIZE":"9e99"},"ExtraHosts":["=",":"]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := ParseRequest(body)
@@ -251,6 +254,7 @@ func FuzzParseRequest(f *testing.F) {
 			return
 		}
 		_, _ = checkOptions(r.fields)
+		_, _ = healthWarnings(r.Config.Healthcheck), probeOf(&r.Config)
 		c, _, err := build(r, testInput())
 		if err == nil && c.Resources.MemoryMB%memoryStepMB != 0 {
 			t.Fatalf("%q: memory %d MiB", body, c.Resources.MemoryMB)

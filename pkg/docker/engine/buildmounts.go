@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -26,7 +27,7 @@ func tmpfsMounts(h *HostConfig) ([]spec.Mount, error) {
 			return invalid("Duplicate mount point: %s", dst)
 		}
 		byPath[dst] = opts
-		return nil
+		return checkTmpfs(dst, opts)
 	}
 	for dst, opts := range h.Tmpfs {
 		if err := add(dst, opts); err != nil {
@@ -54,6 +55,23 @@ func tmpfsMounts(h *HostConfig) ([]spec.Mount, error) {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
 	return out, nil
+}
+
+// checkTmpfs refuses options that the guest would refuse, when it is too late. Their
+// values are the kernel's to judge.
+func checkTmpfs(dst, opts string) error {
+	flags := []string{
+		"", "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "dirsync", "atime", "noatime", "diratime",
+		"nodiratime", "relatime", "strictatime",
+	}
+	values := []string{"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"}
+	for _, o := range strings.Split(opts, ",") {
+		k, _, hasValue := strings.Cut(o, "=")
+		if hasValue && !slices.Contains(values, k) || !hasValue && !slices.Contains(flags, o) {
+			return invalid("invalid tmpfs option %q of %s", o, dst)
+		}
+	}
+	return nil
 }
 
 func tmpfsOptions(m MountRequest) string {

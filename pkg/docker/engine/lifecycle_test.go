@@ -444,11 +444,13 @@ func TestPrune(t *testing.T) {
 	h.run("runs", `"Cmd":["sleep","1h"]`)
 	a := h.create("aa", `{"Image":"busybox","Labels":{"keep":"no"}}`)
 	h.create("bb", `{"Image":"busybox","Labels":{"keep":"yes"}}`)
-	got, err := h.e.Prune(h.ctx, engine.Filters{"label!": {"keep=yes"}})
-	if err != nil || len(got) != 1 || got[0] != a {
-		t.Errorf("pruned %v, %v", got, err)
+	events := h.collect(engine.Filters{"event": {"prune"}})
+	got, freed, err := h.e.Prune(h.ctx, engine.Filters{"label!": {"keep=yes"}})
+	if err != nil || len(got) != 1 || got[0] != a || freed != 5<<20 {
+		t.Errorf("pruned %v, %d bytes, %v", got, freed, err)
 	}
-	if _, err := h.e.Prune(h.ctx, engine.Filters{"bogus": {"x"}}); !errdefs.IsInvalidArgument(err) {
+	h.until("event of the prune", func() bool { return len(events()) == 1 })
+	if _, _, err := h.e.Prune(h.ctx, engine.Filters{"bogus": {"x"}}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("bogus filter: %v", err)
 	}
 }

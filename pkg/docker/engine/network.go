@@ -278,7 +278,7 @@ func (e *Engine) removeNetwork(ctx context.Context, n spec.Network) error {
 // NetworkPrune removes the networks without containers. The filters are until,
 // label and label!. It returns the names; one that cannot be removed is logged.
 func (e *Engine) NetworkPrune(ctx context.Context, f Filters) ([]string, error) {
-	return e.prune(ctx, f, func() ([]prunable, error) {
+	gone, err := e.prune(ctx, f, func() ([]prunable, error) {
 		all, err := e.NetworkList(Filters{"dangling": {"true"}})
 		var list []prunable
 		for _, n := range all {
@@ -286,6 +286,10 @@ func (e *Engine) NetworkPrune(ctx context.Context, f Filters) ([]string, error) 
 		}
 		return list, err
 	})
+	if err == nil {
+		e.pruned("network", 0)
+	}
+	return gone, err
 }
 
 // networkEvent is an event of a network, about a container if not empty.

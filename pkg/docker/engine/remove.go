@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/vic-engine/vic/pkg/spec"
@@ -89,19 +90,37 @@ func (e *Engine) removeByID(ctx context.Context, id string, force, volumes bool)
 }
 
 // Prune removes the containers that do not run. The filters are until, label
-// and label!. It returns the ids; a container that cannot be removed is logged.
-func (e *Engine) Prune(ctx context.Context, f Filters) ([]string, error) {
-	return e.prune(ctx, f, func() ([]prunable, error) {
+// and label!. It returns the ids and how many bytes their disks took; a container
+// that cannot be removed is logged.
+func (e *Engine) Prune(ctx context.Context, f Filters) (ids []string, freed int64, err error) {
+	remove := func(id string) error {
+		size := max(0, e.RootSizes(ctx, []string{id})[id])
+		err := e.removeByID(ctx, id, false, false)
+		if err == nil {
+			freed += size
+		}
+		return err
+	}
+	ids, err = e.prune(ctx, f, func() ([]prunable, error) {
 		var list []prunable
 		for _, v := range e.pl.Containers() {
 			c := v.Container
 			if isRunning(v) || v.Status.Phase == spec.PhaseStarting || v.Status.Phase == spec.PhaseCreating || e.stillRestarting(c.ID) {
 				continue
 			}
-			list = append(list, prunable{c.ID, c.Created, c.Labels, func() error { return e.removeByID(ctx, c.ID, false, false) }})
+			list = append(list, prunable{c.ID, c.Created, c.Labels, func() error { return remove(c.ID) }})
 		}
 		return list, nil
 	})
+	if err == nil {
+		e.pruned("container", freed)
+	}
+	return ids, freed, err
+}
+
+// pruned tells that a prune is over.
+func (e *Engine) pruned(kind string, freed int64) {
+	e.post(Event{Type: kind, Action: "prune", Attributes: map[string]string{"reclaimed": strconv.FormatInt(freed, 10)}, Time: e.clock.Now()})
 }
 
 // prunable is something unused that prune removes when the filters let it.

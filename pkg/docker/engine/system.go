@@ -14,6 +14,7 @@ type SystemInfo struct {
 	Capacity                     spec.Capacity
 	// DockerSocket: containers may bind /var/run/docker.sock.
 	DockerSocket bool
+	Site                         spec.Site // zero: not known
 	// Warnings tell what could not be found out, and what is amiss.
 	Warnings []string
 }
@@ -37,6 +38,11 @@ func (e *Engine) SystemInfo(ctx context.Context) SystemInfo {
 		s.Warnings = append(s.Warnings, "WARNING: the capacity of the VCH is not known: "+err.Error())
 	}
 	s.Capacity = c
+	if err == nil { // what failed would fail again
+		var w []string
+		s.Site, w = e.site(ctx)
+		s.Warnings = append(s.Warnings, w...)
+	}
 	if t, ok := e.pl.(Troubled); ok {
 		for _, text := range t.Troubles() {
 			s.Warnings = append(s.Warnings, "WARNING: "+text)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -178,7 +177,7 @@ func (e *Engine) VolumePrune(ctx context.Context, f Filters) (gone []string, fre
 		gone = append(gone, v.Name)
 		freed += v.Allocated
 	}
-	e.post(Event{Type: "volume", Action: "prune", Attributes: map[string]string{"reclaimed": strconv.FormatInt(freed, 10)}, Time: e.clock.Now()})
+	e.pruned("volume", freed)
 	return gone, freed, nil
 }
 
