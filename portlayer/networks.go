@@ -108,8 +108,17 @@ func (c *networkChanges) create(ctx context.Context, n spec.Network) (_ spec.Net
 			err = errors.Join(err, c.undoCreate(ctx, n))
 		}
 	}()
-	// The appliance is ready for it while nobody can be on it yet.
+	// The appliance and the guests are ready for it while nobody can be on it yet.
 	saved := async(func() error { return c.store.Save(ctx, n) })
+	// From the second network on guests filter. One that cannot be told hears
+	// nothing of the new network's containers, whose own filters are up anyway.
+	told := async(func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pushTimeout)
+		defer cancel()
+		r.push(ctx)
+		return nil
+	})
+	defer func() { _ = told() }()
 	applied := r.apply()
 	if err := c.after("file", saved()); err != nil {
 		return n, err
@@ -121,11 +130,6 @@ func (c *networkChanges) create(ctx context.Context, n spec.Network) (_ spec.Net
 	if err := r.apply(); err != nil { // its names
 		return n, fmt.Errorf("network %s: %w", n.Name, err)
 	}
-	// From the second network on guests filter. One that cannot be told hears
-	// nothing of the new network's containers, whose own filters are up anyway.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pushTimeout)
-	defer cancel()
-	r.push(ctx)
 	r.log.WithField(spec.FieldNetwork, n.Name).WithField("subnet", n.Subnet).Info("network made")
 	return n, nil
 }
@@ -324,7 +328,7 @@ func (c *networkChanges) ports(v spec.View, endpoints []spec.Endpoint) error {
 	return nil
 }
 
-// async runs f beside the caller, who must ask for its end.
+// async runs f beside the caller, who must wait for its end.
 func async(f func() error) (wait func() error) {
 	ended := make(chan error, 1)
 	go func() { ended <- f() }()

@@ -18,10 +18,11 @@ func Running(v *spec.View) bool {
 	return false
 }
 
-// Several tells whether there are networks that must be kept apart.
+// Several tells whether there are networks that must be kept apart, one that is being
+// made or removed among them.
 func (s State) Several() bool {
 	bridges := 0
-	for _, sc := range s.Scopes {
+	for _, sc := range s.all() {
 		if !sc.external() {
 			bridges++
 		}
