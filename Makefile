@@ -62,7 +62,11 @@ fuzz: deps ## every fuzz target for FUZZTIME (default 20s) each
 bench: build isos ## speed, as ratios to bare VMs; ARGS="-only bridge" for a part
 	go run ./pkg/lab/e2e/bench $(ARGS)
 
+conformance: build isos ## the same scripts on a real dockerd and on vic; ARGS="-run '^rm$$'" for a part; needs root
+	@.ci/dockerd >/dev/null
+	go run ./pkg/lab/e2e/conformance $(ARGS)
+
 clean: ## remove what was built
 	rm -rf bin .cache
 
-.PHONY: help deps build isos machines run lab test lint fuzz bench clean
+.PHONY: help deps build isos machines run lab test lint fuzz bench conformance clean

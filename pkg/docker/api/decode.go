@@ -95,7 +95,7 @@ func convert(from, into any) error {
 func formFilters(r *http.Request) (engine.Filters, error) {
 	a, err := filters.FromJSON(r.Form.Get("filters"))
 	if err != nil {
-		return nil, badRequest("invalid filters: %v", err)
+		return nil, badRequest("%v", err)
 	}
 	return engineFilters(a), nil
 }

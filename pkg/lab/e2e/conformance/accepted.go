@@ -64,8 +64,8 @@ func (a acceptance) String() string { return fmt.Sprintf("%s: %s (%s)", a.Field,
 
 // The section of docs/compatibility.md that the list is shown in, and its table.
 const (
-	sectionBegin = "<!-- conformance: begin -->\n"
-	sectionEnd   = "<!-- conformance: end -->\n"
+	sectionBegin = "<!-- accepted-differences -->\n"
+	sectionEnd   = "<!-- /accepted-differences -->\n"
 )
 
 // section is the list as the text between the two marks.
