@@ -116,6 +116,9 @@ func (s *server) wrap(h handler) http.Handler {
 		if vars == nil {
 			vars = map[string]string{}
 		}
+		if err := httputils.CheckForJSON(r); err == nil { // archives have other types, and no limit
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
 		began := s.e.Time().Now()
 		// docker's routers log through the context.
 		err := h(log.WithLogger(r.Context(), s.Log), w, r, vars)
