@@ -16,7 +16,7 @@ PKGS := ./cmd/... ./pkg/... ./portlayer/... ./tether/... ./isos/...
 VMPKGS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build (vm|e2e)' --include='*_test.go' isos pkg portlayer tether))))
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install what is missing on a Debian/Ubuntu machine
 	@.ci/deps
@@ -62,7 +62,11 @@ fuzz: deps ## every fuzz target for FUZZTIME (default 20s) each
 bench: build isos ## speed, as ratios to bare VMs; ARGS="-only bridge" for a part
 	go run ./pkg/lab/e2e/bench $(ARGS)
 
+conformance: build isos ## the same scripts on a real dockerd and on vic; ARGS="-run images" for a part; needs root
+	@.ci/dockerd >/dev/null
+	go run ./pkg/lab/e2e/conformance $(ARGS)
+
 clean: ## remove what was built
 	rm -rf bin .cache
 
-.PHONY: help deps build isos machines run lab test lint fuzz bench clean
+.PHONY: help deps build isos machines run lab test lint fuzz bench conformance clean

@@ -58,7 +58,7 @@ func TestInRootAsUser(t *testing.T) {
 		return string(out)
 	}
 	out := start(spec.Process{Args: []string{"-c", "busybox id; pwd; busybox ls /; echo $HOME"}, User: "web", Dir: "/job/dir"})
-	want := "uid=33(web) gid=34(www) groups=40(log)\n/job/dir\nbin\ndev\netc\njob\n/srv\n"
+	want := "uid=33(web) gid=34(www) groups=34(www),40(log)\n/job/dir\nbin\ndev\netc\njob\n/srv\n"
 	if !strings.Contains(out, "uid=33(web) gid=34(www)") || !strings.HasSuffix(out, strings.SplitN(want, "\n", 2)[1]) {
 		t.Errorf("got %q", out)
 	}

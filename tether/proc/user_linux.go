@@ -36,6 +36,9 @@ func lookupUser(root string, p spec.Process) (account, error) {
 		return fail(err)
 	}
 	a := account{identity: identity{uid: uint32(u.Uid), gid: uint32(u.Gid)}, home: u.Home}
+	// The primary group is one of the list too, as with Docker: else a process that
+	// changes its primary group would lose what files deny to that group.
+	a.groups = []uint32{a.gid}
 	for _, g := range u.Sgids {
 		a.groups = append(a.groups, uint32(g))
 	}

@@ -126,6 +126,9 @@ func (s *server) wrap(path string, h handler) http.Handler {
 		if vars == nil {
 			vars = map[string]string{}
 		}
+		if err := httputils.CheckForJSON(r); err == nil { // archives have other types, and no limit
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
 		began := s.e.Time().Now()
 		if s.Took != nil {
 			method := r.Method

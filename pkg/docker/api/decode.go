@@ -57,8 +57,12 @@ func (decoder) DecodeConfig(src io.Reader) (*container.Config, *container.HostCo
 
 // decodeJSON reads exactly one JSON value.
 func decodeJSON(src io.Reader, into any) error {
-	d := json.NewDecoder(io.LimitReader(src, maxBody))
+	limited := &io.LimitedReader{R: src, N: maxBody + 1}
+	d := json.NewDecoder(limited)
 	if err := d.Decode(into); err != nil {
+		if limited.N <= 0 {
+			return badRequest("invalid JSON: the request body is larger than %d MiB", maxBody>>20)
+		}
 		if errors.Is(err, io.EOF) {
 			return badRequest("invalid JSON: got EOF while reading request body")
 		}
@@ -95,7 +99,7 @@ func convert(from, into any) error {
 func formFilters(r *http.Request) (engine.Filters, error) {
 	a, err := filters.FromJSON(r.Form.Get("filters"))
 	if err != nil {
-		return nil, badRequest("invalid filters: %v", err)
+		return nil, badRequest("%v", err)
 	}
 	return engineFilters(a), nil
 }

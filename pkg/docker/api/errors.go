@@ -1,8 +1,10 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/server/httpstatus"
@@ -32,6 +34,9 @@ func statusOf(err error) int {
 		return http.StatusNotModified
 	case errdefs.IsAlreadyExists(err), errdefs.IsFailedPrecondition(err):
 		return http.StatusConflict
+	}
+	if number := (*strconv.NumError)(nil); errors.As(err, &number) {
+		return http.StatusBadRequest // docker's routers leave what they read of a query as it is
 	}
 	return httpstatus.FromError(err)
 }

@@ -70,6 +70,7 @@ func serveAll(t testing.TB, useTLS bool, change func(*engine.Config)) *harness {
 	handler, err := api.New(api.Config{
 		Engine: h.e, Log: logrus.NewEntry(log), Context: ctx, Version: "1.2.3", Commit: "c0ffee", BuildTime: "2026-01-02T03:04:05Z", Name: "VCH001",
 		ID: "6f9619ff-8b86-d011-b42d-00c04fc964ff", RegistryMirrors: []string{"http://registry.lab.test:5000"}, InsecureRegistries: []string{"127.0.0.0/8", "registry.lab.test:5000"},
+		RegistryTransport: nearRegistries{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +98,17 @@ func serveAll(t testing.TB, useTLS bool, change func(*engine.Config)) *harness {
 		}
 	})
 	return h
+}
+
+// nearRegistries reaches those of this computer; any other wants a login and grants
+// none.
+type nearRegistries struct{}
+
+func (nearRegistries) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Hostname() == "127.0.0.1" {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	return &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Basic realm="x"`}}, Body: http.NoBody, Request: r}, nil
 }
 
 func (h *harness) create(name string, c container.Config, hc *container.HostConfig) string {

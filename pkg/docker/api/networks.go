@@ -129,6 +129,9 @@ func (s *server) getNetwork(_ context.Context, w http.ResponseWriter, r *http.Re
 }
 
 func (s *server) postNetworkCreate(ctx context.Context, w http.ResponseWriter, r *http.Request, _ map[string]string) error {
+	if err := httputils.CheckForJSON(r); err != nil {
+		return err
+	}
 	var q network.CreateRequest
 	if err := decodeJSON(r.Body, &q); err != nil {
 		return err
@@ -214,6 +217,9 @@ func enabled(field *bool, options map[string]string, option string, usual bool) 
 }
 
 func (s *server) postNetworkConnect(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
+	if err := httputils.CheckForJSON(r); err != nil {
+		return err
+	}
 	var q network.ConnectOptions
 	if err := decodeJSON(r.Body, &q); err != nil {
 		return err
@@ -232,6 +238,9 @@ func (s *server) postNetworkConnect(ctx context.Context, w http.ResponseWriter, 
 }
 
 func (s *server) postNetworkDisconnect(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
+	if err := httputils.CheckForJSON(r); err != nil {
+		return err
+	}
 	var q network.DisconnectOptions
 	if err := decodeJSON(r.Body, &q); err != nil {
 		return err

@@ -30,9 +30,6 @@ type ExecInfo struct {
 	// ExitCode is nil before the end.
 	ExitCode *int
 	Pid      int
-	Keys     []byte
-	// Finished tells that it will never run (again).
-	Finished bool
 }
 
 // execution is one exec. Its fields below options are guarded by Engine.mu.
@@ -132,7 +129,7 @@ func (e *Engine) ExecInspect(id string) (ExecInfo, error) {
 	defer e.mu.Unlock()
 	return ExecInfo{
 		ID: x.id, Container: x.container, Options: x.options, User: execUser(x.options, v), Running: x.running,
-		ExitCode: x.exitCode, Pid: x.pid, Keys: x.keys, Finished: x.exitCode != nil,
+		ExitCode: x.exitCode, Pid: x.pid,
 	}, nil
 }
 

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -91,10 +90,10 @@ func (f Filters) boolean(key string, absent bool) (bool, error) {
 	for _, v := range values {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return absent, invalid("invalid filter '%s=%s'", key, v)
+			return absent, invalid("invalid filter '%s=%v'", key, values)
 		}
 		if seen != nil && *seen != b {
-			return absent, invalid("invalid filter '%s=%s'", key, fmt.Sprint(values))
+			return absent, invalid("invalid filter '%s=%v'", key, values)
 		}
 		seen = &b
 	}

@@ -50,7 +50,7 @@ func parseTarget(repo, tag string) (reference.Named, error) {
 func PullRef(image, tag string) (reference.Named, error) {
 	n, err := reference.ParseNormalizedNamed(strings.TrimSuffix(image, ":"))
 	if err != nil {
-		return nil, invalid("invalid reference format: %s", image)
+		return nil, invalid("%v", err)
 	}
 	if tag != "" {
 		if strings.Contains(tag, ":") {

@@ -22,6 +22,9 @@ type ImageInfo struct {
 
 // findImage resolves a reference or id with Docker's error.
 func (e *Engine) findImage(ref string) (spec.Image, error) {
+	if err := checkImageRef(ref); err != nil {
+		return spec.Image{}, err
+	}
 	img, err := e.images.Resolve(ref)
 	if err == nil {
 		return img, nil
@@ -94,6 +97,11 @@ func (e *Engine) ImageList(f Filters) ([]ImageInfo, error) {
 		}
 		since = img.Created
 	}
+	for _, p := range f["reference"] {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, invalid("%v", err)
+		}
+	}
 	uses := map[string]int{}
 	for _, v := range e.pl.Containers() {
 		uses[v.Container.ImageID]++
@@ -138,7 +146,7 @@ func matching(names, patterns []string) []string {
 			continue
 		}
 		for _, p := range patterns {
-			ok, _ := reference.FamiliarMatch(p, ref) // a bad pattern matches nothing
+			ok, _ := reference.FamiliarMatch(p, ref) // ImageList has checked the patterns
 			if !ok {
 				ok, _ = path.Match(p, reference.FamiliarName(ref))
 			}

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/vic-engine/vic/pkg/spec"
@@ -62,12 +63,18 @@ func merge(user ContainerConfig, image dockerspec.DockerOCIImageConfig) (Contain
 	if len(c.Entrypoint) == 0 && len(c.Cmd) == 0 {
 		return c, invalid("no command specified")
 	}
+	if path.IsAbs(c.WorkingDir) {
+		c.WorkingDir = path.Clean(c.WorkingDir)
+	}
 	return c, checkConfig(c)
 }
 
 func checkConfig(c ContainerConfig) error {
 	if c.WorkingDir != "" && !strings.HasPrefix(c.WorkingDir, "/") {
 		return invalid("the working directory '%s' is invalid, it needs to be an absolute path", c.WorkingDir)
+	}
+	if err := checkExposed(c.ExposedPorts); err != nil {
+		return err
 	}
 	for _, e := range c.Env {
 		if e == "" || strings.HasPrefix(e, "=") {

@@ -11,8 +11,11 @@ import (
 // port layer wants ("SIGTERM"; a number where Linux has no name).
 func parseSignal(raw string) (string, error) {
 	sig, err := signal.ParseSignal(raw)
-	if err != nil || !signal.ValidSignalForPlatform(sig) {
+	if err != nil {
 		return "", invalid("invalid signal: %s", raw)
+	}
+	if !signal.ValidSignalForPlatform(sig) {
+		return "", invalid("the linux daemon does not support signal %d", sig)
 	}
 	for name, s := range signal.SignalMap {
 		// RTMIN+n names and aliases (CLD, IOT, POLL) have numbers; take the plain name.

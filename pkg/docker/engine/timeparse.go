@@ -25,7 +25,7 @@ func ParseTime(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, invalid("failed to parse value as time or duration: %q", s)
+	return time.Time{}, invalid("failed to parse value as time or duration: invalid seconds %q: invalid syntax", s)
 }
 
 // parseSeconds reads "1136073600.000000001" without losing nanoseconds.

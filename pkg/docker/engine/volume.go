@@ -54,6 +54,9 @@ func (e *Engine) makeVolume(ctx context.Context, r spec.VolumeRequest) (v spec.V
 	if r.Driver != "" && !slices.Contains(VolumeDrivers(), r.Driver) {
 		return v, false, notFound("create %s: error looking up volume plugin %s: plugin %q not found; there are %s", r.Name, r.Driver, r.Driver, strings.Join(VolumeDrivers(), " and "))
 	}
+	if err := checkVolumeName(r.Name); err != nil {
+		return v, false, err
+	}
 	if r.Anonymous {
 		r.Labels = mergeMap(map[string]string{anonymousLabel: ""}, r.Labels)
 	}

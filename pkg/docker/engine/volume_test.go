@@ -73,7 +73,7 @@ func TestVolumes(t *testing.T) {
 	}{
 		{spec.VolumeRequest{Name: "web", Options: map[string]string{"VolumeStore": "default"}}, "other options", errdefs.IsConflict},
 		{spec.VolumeRequest{Name: "xx", Driver: "nfs"}, `create xx: error looking up volume plugin nfs: plugin "nfs" not found`, errdefs.IsNotFound},
-		{spec.VolumeRequest{Name: "a/b"}, "not valid", errdefs.IsInvalidArgument},
+		{spec.VolumeRequest{Name: "a/b"}, "includes invalid characters", errdefs.IsInvalidArgument},
 		{spec.VolumeRequest{Name: "xx", Options: map[string]string{"VolumeStore": "no"}}, "no volume store", errdefs.IsNotFound},
 	} {
 		if _, err := h.e.VolumeCreate(h.ctx, c.r); err == nil || !strings.Contains(err.Error(), c.want) || !c.is(err) {

@@ -43,7 +43,7 @@ func parseVolumeSpec(raw string) (volumeSpec, error) {
 	}
 	dst, err := mountPath(v.Path)
 	if err != nil {
-		return v, invalid("%v: %v", bad, err)
+		return v, invalid("%v: invalid mount config for type \"volume\": %v", bad, err)
 	}
 	v.Path = dst
 	if path.IsAbs(v.Name) || strings.HasPrefix(v.Name, ".") || strings.HasPrefix(v.Name, "~") {
@@ -87,7 +87,7 @@ func validMode(mode string) bool {
 // mountPath checks and cleans the destination of a mount.
 func mountPath(dst string) (string, error) {
 	if dst == "" {
-		return "", invalid("invalid mount config: field Target must not be empty")
+		return "", invalid("field Target must not be empty")
 	}
 	if strings.ContainsRune(dst, 0) {
 		return "", invalid("invalid mount path: %q holds a NUL", dst)

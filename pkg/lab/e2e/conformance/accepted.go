@@ -64,19 +64,19 @@ func (a acceptance) String() string { return fmt.Sprintf("%s: %s (%s)", a.Field,
 
 // The section of docs/compatibility.md that the list is shown in, and its table.
 const (
-	sectionBegin = "<!-- conformance: begin -->\n"
-	sectionEnd   = "<!-- conformance: end -->\n"
+	sectionBegin = "<!-- accepted-differences -->\n"
+	sectionEnd   = "<!-- /accepted-differences -->\n"
 )
 
 // section is the list as the text between the two marks.
 func section(list []acceptance) string {
 	var b strings.Builder
-	b.WriteString("\n| field | what differs | why |\n|---|---|---|\n")
+	b.WriteString("\n| script | what differs | why |\n|---|---|---|\n")
 	cell := strings.NewReplacer("|", `\|`, "\n", " ")
 	for _, a := range list {
-		where := "`" + cell.Replace(a.Field) + "`"
+		where := "any"
 		if a.Script != "" {
-			where += " in " + cell.Replace(a.Script)
+			where = "`" + cell.Replace(a.Script) + "`"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", where, cell.Replace(a.What), cell.Replace(a.Why))
 	}

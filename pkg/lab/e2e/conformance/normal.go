@@ -29,6 +29,8 @@ var masks = []struct {
 	{regexp.MustCompile(`\b(Less than a second|About an? (minute|hour)|\d+ (seconds?|minutes?|hours?|days?|weeks?|months?|years?))( ago)?\b`), "<while>"},
 	{regexp.MustCompile(`\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b`), "<mac>"},
 	{regexp.MustCompile(`\b(172\.(1[6-9]|2\d|3[01])|192\.168)\.\d+\.\d+\b`), "<address>"},
+	{regexp.MustCompile(`/tmp/conformance\d+`), "<folder>"},
+	{regexp.MustCompile(`Total reclaimed space: \S+`), "Total reclaimed space: <size>"},
 	// Go's names of the types that a body is read into.
 	{regexp.MustCompile(`Go (struct field|value) (\S+ )?of type \S+`), "Go $1"},
 	// The column of the client's tables is as wide as what it holds.

@@ -57,7 +57,7 @@ func startLab(ctx context.Context, bin, dir string, vch bool) (*lab, error) {
 		return l, nil
 	}
 	text, err := l.run(ctx, "vic-machine", "create", "--name", "conformance", "--bridge-network", "VCH Bridge", "--external-network", "VM Network",
-		"--image-datastore", "mydatastore", "--volume-store", "datastore2/volumes:default", "--registry-mirror", "http://"+l.registry)
+		"--image-datastore", "mydatastore", "--volume-store", "datastore2/volumes:default", "--registry-mirror", "http://"+l.registry, "--insecure-registry", l.registry)
 	if err != nil {
 		return nil, err
 	}
