@@ -42,6 +42,8 @@ type ClientConfig struct {
 	Stall time.Duration
 	// Parallel is how many layers of an image are fetched at once; 0 is 3.
 	Parallel int
+	// Uploads is how many layers of an image are sent at once; 0 is 5.
+	Uploads int
 	// Dial opens connections; nil is the network's own way.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	Log  *logrus.Entry
@@ -73,6 +75,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 3
+	}
+	if cfg.Uploads == 0 {
+		cfg.Uploads = 5
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
@@ -146,11 +151,16 @@ type Auth struct {
 	Username, Password string
 	// Token is an identity (refresh) token, given instead of a password.
 	Token string
+	// RegistryToken is shown to the registry as it is.
+	RegistryToken string
 }
 
 func (a Auth) authenticator() authn.Authenticator {
 	if a == (Auth{}) {
 		return authn.Anonymous
+	}
+	if a.RegistryToken != "" {
+		return authn.FromConfig(authn.AuthConfig{RegistryToken: a.RegistryToken})
 	}
 	if a.Token != "" {
 		return authn.FromConfig(authn.AuthConfig{IdentityToken: a.Token})
@@ -167,6 +177,8 @@ type endpoint struct {
 	auth     authn.Authenticator
 	authed   bool
 	mirror   bool
+	push     bool         // the token is for pushing too
+	from     []string     // repositories that the token is to read as well
 	client   *http.Client // after connect
 }
 
@@ -215,8 +227,14 @@ func (e *endpoint) connect(ctx context.Context) error {
 	if e.client != nil {
 		return nil
 	}
-	scope := "repository:" + e.repo + ":pull"
-	rt, err := transport.NewWithContext(ctx, e.registry, e.auth, e.base, []string{scope})
+	scopes := []string{"repository:" + e.repo + ":pull"}
+	if e.push {
+		scopes[0] += ",push"
+	}
+	for _, repo := range e.from {
+		scopes = append(scopes, "repository:"+repo+":pull")
+	}
+	rt, err := transport.NewWithContext(ctx, e.registry, e.auth, e.base, scopes)
 	if err != nil {
 		return err
 	}

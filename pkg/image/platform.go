@@ -112,6 +112,10 @@ func CheckPlatform(platform string) error {
 	return err
 }
 
+// ParsePlatform reads a platform as users write it ("linux/arm64", "amd64").
+// Empty is the default.
+func ParsePlatform(platform string) (ocispec.Platform, error) { return parsePlatform(platform) }
+
 // Runs tells whether an image for have runs where platform is asked for. A
 // configuration without a platform runs anywhere.
 func Runs(have ocispec.Platform, platform string) bool {

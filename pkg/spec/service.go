@@ -125,9 +125,7 @@ func (e *StartError) Error() string { return e.Msg }
 // PullOptions of one pull.
 type PullOptions struct {
 	Platform string // "linux/amd64"; empty is the VCH's own
-	Username string
-	Password string
-	Token    string // registry token or identity token
+	Credentials
 	Progress func(Progress)
 }
 

@@ -26,10 +26,10 @@ func (s *Images) Pull(ctx context.Context, ref string, o spec.PullOptions) (spec
 		return spec.Image{}, false, err
 	}
 	// Who may not pull must not get it because somebody else may.
-	who := sha256.Sum256([]byte(strings.Join([]string{o.Username, o.Password, o.Token}, "\x00")))
+	who := sha256.Sum256([]byte(strings.Join([]string{o.Username, o.Password, o.Token, o.RegistryToken}, "\x00")))
 	key := named.String() + " " + o.Platform + " " + hex.EncodeToString(who[:])
 	return s.flight.do(ctx, key, o.Progress, func(ctx context.Context, say func(spec.Progress)) (spec.Image, bool, error) {
-		remote, err := s.cfg.Client.Resolve(ctx, named, o.Platform, image.Auth{Username: o.Username, Password: o.Password, Token: o.Token})
+		remote, err := s.cfg.Client.Resolve(ctx, named, o.Platform, auth(o.Credentials))
 		if err != nil {
 			return spec.Image{}, false, err
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/vic-engine/vic/pkg/spec"
 
 	"github.com/distribution/reference"
-	"github.com/docker/docker/api/types/registry"
 	"github.com/docker/docker/pkg/ioutils"
 	"github.com/docker/docker/pkg/progress"
 	"github.com/docker/docker/pkg/streamformatter"
@@ -25,7 +24,7 @@ func (s *server) postImagesCreate(ctx context.Context, w http.ResponseWriter, r 
 	img := r.Form.Get("fromImage")
 	if img == "" {
 		if r.Form.Get("fromSrc") != "" {
-			return missing("importing an image from a tar file (import)")
+			return s.postImport(ctx, w, r)
 		}
 		return badRequest("fromImage or fromSrc must be given")
 	}
@@ -33,14 +32,7 @@ func (s *server) postImagesCreate(ctx context.Context, w http.ResponseWriter, r 
 	if err != nil {
 		return err
 	}
-	o := spec.PullOptions{Platform: r.Form.Get("platform")}
-	// As in Docker it is no error when no credentials, or bad ones, were given.
-	if auth, err := registry.DecodeAuthConfig(r.Header.Get(registry.AuthHeader)); err == nil && auth != nil {
-		o.Username, o.Password, o.Token = auth.Username, auth.Password, auth.RegistryToken
-		if o.Token == "" {
-			o.Token = auth.IdentityToken
-		}
-	}
+	o := spec.PullOptions{Platform: r.Form.Get("platform"), Credentials: credentials(r)}
 	w.Header().Set("Content-Type", "application/json")
 	out := ioutils.NewWriteFlusher(w)
 	defer out.Close()

@@ -224,10 +224,6 @@ func (e *Engine) newEvent(v spec.View, action string, at time.Time, more map[str
 	return Event{Type: "container", Action: action, ID: v.Container.ID, Attributes: attr, Time: at}
 }
 
-func (e *Engine) imageEvent(action, id, name string) {
-	e.events.add(Event{Type: "image", Action: action, ID: id, Attributes: map[string]string{"name": name}, Time: e.clock.Now()})
-}
-
 func dieAttributes(v spec.View) map[string]string {
 	a := map[string]string{"exitCode": strconv.Itoa(v.Status.Exit.Code)}
 	if d := v.Status.Exit.Stopped.Sub(v.Status.Started); !v.Status.Started.IsZero() && d >= 0 {

@@ -41,7 +41,7 @@ type section struct{ offset, size int64 }
 // written. An archive that is damaged, or has files that climb out of it, is
 // ErrInvalidArgument. An error of w is given back as it is.
 func Read(r io.Reader, w io.Writer, at io.ReaderAt) (*Archive, error) {
-	plain, err := unpack(r)
+	plain, err := Unpack(r)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,9 @@ func Read(r io.Reader, w io.Writer, at io.ReaderAt) (*Archive, error) {
 	return a, err
 }
 
-func unpack(r io.Reader) (io.ReadCloser, error) {
+// Unpack gives a tar that is packed with gzip, bzip2, zstd or not at all.
+// Nothing, and what is packed with xz, is ErrInvalidArgument.
+func Unpack(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	head, err := b.Peek(6)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -79,11 +81,11 @@ func unpack(r io.Reader) (io.ReadCloser, error) {
 	}
 	switch {
 	case len(head) == 0:
-		return nil, bad("archive of images: it is empty")
+		return nil, bad("archive: it is empty")
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return io.NopCloser(bzip2.NewReader(b)), nil
 	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, bad("archive of images: it is packed with xz; unpack it, or pack it with gzip or zstd")
+		return nil, bad("archive: it is packed with xz; unpack it, or pack it with gzip or zstd")
 	}
 	return image.Decompress(b)
 }
@@ -169,9 +171,13 @@ func (a *Archive) read(name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-func bad(format string, a ...any) error {
-	return fmt.Errorf(format+": %w", append(a, errdefs.ErrInvalidArgument)...)
-}
+// fault is ErrInvalidArgument with a text that does not say so.
+type fault struct{ text string }
+
+func (f *fault) Error() string { return f.text }
+func (*fault) Unwrap() error   { return errdefs.ErrInvalidArgument }
+
+func bad(format string, a ...any) error { return &fault{fmt.Sprintf(format, a...)} }
 
 // damaged classes an error of the tar reader. What the stream below it, or the
 // writer, reported stays what it is.
