@@ -138,7 +138,7 @@ func (d *blobDownload) fetch(ctx context.Context) error {
 		}
 		d.from, d.open = at, func(ctx context.Context, h http.Header) (*http.Response, error) { return d.r.c.foreign(ctx, at, h) }
 		if ferr := again(); ferr != nil {
-			err = fmt.Errorf("%w (and at %s: %w)", err, at, ferr)
+			err = &classified{errdefs.ErrUnavailable, fmt.Sprintf("%v; at %s: %v", translate(err, d.r.Ref, d.r.e), at, ferr), nil}
 			continue
 		}
 		return nil
