@@ -1,4 +1,4 @@
-// Package image brings images from registries: it reads references, chooses
+// Package image brings images from registries and to them: it reads references, chooses
 // the platform, and fetches manifests, configurations and layers, each verified
 // by its digest. It also reads what an image configuration says.
 //
@@ -8,5 +8,5 @@
 // registry that they are for and never to a mirror; they are in no error and
 // no log.
 //
-// Start reading at Client.Resolve and Remote.Download.
+// Start reading at Client.Resolve, Remote.Download and Client.Push.
 package image

@@ -96,7 +96,7 @@ func (r *Remote) layer(ctx context.Context, l Layer, file string, say func(Layer
 		}
 	}
 	say(l, "Downloading", 0)
-	if err := r.c.retry(ctx, func() (bool, error) { return d.attempt(ctx) }); err != nil {
+	if err := d.fetch(ctx); err != nil {
 		return fmt.Errorf("%s: %w", what, translate(err, r.Ref, r.e))
 	}
 	say(l, "Downloading", d.have)
@@ -115,6 +115,35 @@ type blobDownload struct {
 	hash digest.Digester
 	have int64
 	got  func()
+	// open asks for the layer; from is who is asked.
+	open func(context.Context, http.Header) (*http.Response, error)
+	from string
+}
+
+// fetch fetches the layer from the registry; a foreign one that is not there,
+// from the addresses in the manifest.
+func (d *blobDownload) fetch(ctx context.Context) error {
+	again := func() error { return d.r.c.retry(ctx, func() (bool, error) { return d.attempt(ctx) }) }
+	d.from, d.open = d.r.e.host, func(ctx context.Context, h http.Header) (*http.Response, error) {
+		return d.r.get(ctx, "blobs/"+d.l.Digest.String(), h)
+	}
+	err := again()
+	for _, at := range d.l.URLs {
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		d.r.c.cfg.Log.WithError(err).WithField("url", at).Info("foreign layer is asked for at its address")
+		if rerr := d.restart(); rerr != nil {
+			return rerr
+		}
+		d.from, d.open = at, func(ctx context.Context, h http.Header) (*http.Response, error) { return d.r.c.foreign(ctx, at, h) }
+		if ferr := again(); ferr != nil {
+			err = &classified{errdefs.ErrUnavailable, fmt.Sprintf("%v; at %s: %v", translate(err, d.r.Ref, d.r.e), at, ferr), nil}
+			continue
+		}
+		return nil
+	}
+	return err
 }
 
 // errTooLong occurs when a registry sends more than the manifest announced.
@@ -128,7 +157,7 @@ func (d *blobDownload) attempt(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(d.r.c.cfg.Stall, func() {
-		cancel(fmt.Errorf("%s sent nothing for %v: %w", d.r.e.host, d.r.c.cfg.Stall, errStalled))
+		cancel(fmt.Errorf("%s sent nothing for %v: %w", d.from, d.r.c.cfg.Stall, errStalled))
 	})
 	defer stall.Stop()
 
@@ -136,7 +165,7 @@ func (d *blobDownload) attempt(ctx context.Context) (bool, error) {
 	if d.have > 0 {
 		h.Set("Range", fmt.Sprintf("bytes=%d-", d.have))
 	}
-	resp, err := d.r.get(ctx, "blobs/"+d.l.Digest.String(), h)
+	resp, err := d.open(ctx, h)
 	if err != nil {
 		return false, causeOf(ctx, err)
 	}
@@ -167,9 +196,9 @@ func (d *blobDownload) attempt(ctx context.Context) (bool, error) {
 		case errors.Is(err, io.EOF) && d.have == d.l.Size:
 			return true, nil
 		case errors.Is(err, io.EOF):
-			return onward, fmt.Errorf("%s: %d of %d bytes: %w", d.r.e.host, d.have, d.l.Size, errShort)
+			return onward, fmt.Errorf("%s: %d of %d bytes: %w", d.from, d.have, d.l.Size, errShort)
 		case err != nil:
-			return onward, causeOf(ctx, fmt.Errorf("%s: %d of %d bytes: %w", d.r.e.host, d.have, d.l.Size, err))
+			return onward, causeOf(ctx, fmt.Errorf("%s: %d of %d bytes: %w", d.from, d.have, d.l.Size, err))
 		}
 	}
 }

@@ -1,10 +1,60 @@
 package image
 
-import "strings"
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
 
 // isForeign tells whether a layer of this media type is not kept by registries
 // but fetched from the addresses in the manifest, and must not be pushed.
 func isForeign(mediaType string) bool {
 	return strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs.foreign.") ||
 		strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.nondistributable.")
+}
+
+// maxURLs is how many addresses of one layer are tried.
+const maxURLs = 8
+
+// foreignURLs are the addresses of a foreign layer. Other layers have none that
+// count.
+func foreignURLs(l ocispec.Descriptor) []string {
+	if !isForeign(l.MediaType) {
+		return nil
+	}
+	return l.URLs[:min(len(l.URLs), maxURLs)]
+}
+
+// foreign asks an address that a manifest tells. It is shown no credentials, and
+// plain HTTP is only for hosts that are listed as insecure.
+func (c *Client) foreign(ctx context.Context, at string, h http.Header) (*http.Response, error) {
+	u, err := url.Parse(at)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
+		return nil, bad("address %q of a foreign layer is none of https:// or http://", at)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, fmt.Errorf("address %s: %w", at, err)
+	}
+	if h != nil {
+		req.Header = h.Clone()
+	}
+	base := http.RoundTripper(httpsOnly{c.secure, u.Host})
+	if c.isInsecure(ctx, u.Host) {
+		base = c.insecure
+	}
+	resp, err := (&http.Client{Transport: transport.NewUserAgent(base, c.cfg.UserAgent)}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
+		resp.Body.Close() // the error is what counts
+		return nil, err
+	}
+	return resp, nil
 }

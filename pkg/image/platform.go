@@ -149,3 +149,6 @@ func IsConfig(mediaType string) bool {
 	}
 	return false
 }
+
+// PlatformString is a platform as users write it.
+func PlatformString(p ocispec.Platform) string { return platformString(plain(p)) }

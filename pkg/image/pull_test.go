@@ -482,7 +482,7 @@ func TestNotAnImage(t *testing.T) {
 		fmt.Fprint(w, `{"schemaVersion":1}`)
 		return true
 	})
-	if _, err := c.Resolve(context.Background(), parse(t, reg.Host()+"/a:old"), "", Auth{}); !errdefs.IsNotImplemented(err) {
+	if _, err := c.Resolve(context.Background(), parse(t, reg.Host()+"/a:old"), "", Auth{}); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "schema 1 support has been removed") {
 		t.Errorf("schema 1: %v", err)
 	}
 }

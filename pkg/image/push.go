@@ -51,7 +51,7 @@ func (c *Client) Push(ctx context.Context, ref reference.NamedTagged, u Upload, 
 	e.push = true
 	e.from = sources(u.From)
 	p := &push{c: c, e: e, u: u, ref: ref, say: progress}
-	for _, l := range unique(u.Layers) {
+	for _, l := range p.order() {
 		p.tell(l, "Preparing")
 	}
 	if err := e.connect(ctx); err != nil {
@@ -80,9 +80,10 @@ func sources(from map[digest.Digest][]string) []string {
 	return slices.Compact(out)
 }
 
-func unique(ls []Layer) []Layer {
+// order are the layers, each once, the topmost first as Docker pushes them.
+func (p *push) order() []Layer {
 	var out []Layer
-	for _, l := range ls {
+	for _, l := range slices.Backward(p.u.Layers) {
 		if !slices.ContainsFunc(out, func(o Layer) bool { return o.Digest == l.Digest }) {
 			out = append(out, l)
 		}
@@ -119,7 +120,7 @@ func (p *push) translate(err error) error {
 }
 
 func (p *push) layers(ctx context.Context) error {
-	ls := unique(p.u.Layers)
+	ls := p.order()
 	if len(ls) > p.c.cfg.Uploads {
 		for _, l := range ls[p.c.cfg.Uploads:] {
 			p.tell(l, "Waiting")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -37,6 +38,8 @@ type Layer struct {
 	DiffID    digest.Digest // of the uncompressed tar
 	MediaType string
 	Size      int64 // compressed
+	// URLs are where a foreign layer is, for a registry that does not keep it.
+	URLs []string
 }
 
 // Remote is an image found at a registry. Its manifest and configuration are
@@ -70,33 +73,47 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Named, platform stri
 	if reference.IsNameOnly(ref) {
 		return nil, fmt.Errorf("%s: neither tag nor digest: %w", ref, errdefs.ErrInvalidArgument)
 	}
-	endpoints, err := c.endpoints(ctx, ref, auth)
+	var out *Remote
+	err = c.each(ctx, ref, auth, func(e *endpoint) error {
+		var err error
+		out, err = c.resolveAt(ctx, e, ref, want)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
+	return out, nil
+}
+
+// each tries the places where ref may be, until one can do it. For names of
+// Docker Hub the mirrors come first.
+func (c *Client) each(ctx context.Context, ref reference.Named, auth Auth, do func(*endpoint) error) error {
+	endpoints, err := c.endpoints(ctx, ref, auth)
+	if err != nil {
+		return err
+	}
 	var mirrored error // what the last mirror that answered said
 	for _, e := range endpoints {
-		var r *Remote
 		err := e.connect(ctx)
 		if err == nil {
-			r, err = c.resolveAt(ctx, e, ref, want)
+			err = do(e)
 		}
 		if err == nil {
-			return r, nil
+			return nil
 		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		err = translate(err, ref, e)
 		if !e.mirror {
-			return nil, afterMirrors(err, mirrored)
+			return afterMirrors(err, mirrored)
 		}
 		c.cfg.Log.WithError(err).WithField("mirror", e.host).Info("mirror cannot give the image")
 		if mirrored == nil || errdefs.IsNotFound(err) {
 			mirrored = err
 		}
 	}
-	return nil, mirrored // the list always ends with the registry itself
+	return mirrored // the list always ends with the registry itself
 }
 
 // afterMirrors decides what to tell when Docker Hub has failed too. When a
@@ -116,13 +133,7 @@ func afterMirrors(hub, mirrored error) error {
 
 func (c *Client) resolveAt(ctx context.Context, e *endpoint, ref reference.Named, want ocispec.Platform) (*Remote, error) {
 	r := &Remote{Ref: ref, c: c, e: e}
-	id, tagged := "", true
-	if d, ok := ref.(reference.Digested); ok {
-		id, tagged = d.Digest().String(), false
-	} else if t, ok := ref.(reference.Tagged); ok {
-		id = t.Tag()
-	}
-	top, err := r.manifest(ctx, id, tagged)
+	top, err := r.top(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -144,9 +155,23 @@ func (c *Client) resolveAt(ctx context.Context, e *endpoint, ref reference.Named
 	return r, r.readManifest(ctx, want)
 }
 
+// top fetches what the reference points at.
+func (r *Remote) top(ctx context.Context) (Blob, error) {
+	if d, ok := r.Ref.(reference.Digested); ok {
+		return r.manifest(ctx, d.Digest().String(), false)
+	}
+	if t, ok := r.Ref.(reference.Tagged); ok {
+		return r.manifest(ctx, t.Tag(), true)
+	}
+	return Blob{}, bad("%s: neither tag nor digest", r.Ref)
+}
+
 // readManifest fetches the configuration and checks that all fits together.
 func (r *Remote) readManifest(ctx context.Context, want ocispec.Platform) error {
 	name := reference.FamiliarString(r.Ref)
+	if err := schema1(name, r.Manifest.MediaType); err != nil {
+		return err
+	}
 	if !isManifest(r.Manifest.MediaType) {
 		return &classified{errdefs.ErrNotImplemented, fmt.Sprintf("manifest of %s has media type %q, which is not supported", name, r.Manifest.MediaType), nil}
 	}
@@ -177,7 +202,7 @@ func (r *Remote) readManifest(ctx context.Context, want ocispec.Platform) error 
 		if err := l.Digest.Validate(); err != nil || l.Digest.Algorithm() != digest.SHA256 || l.Size < 0 {
 			return bad("manifest of %s: layer %d has digest %q and size %d", name, i, l.Digest, l.Size)
 		}
-		r.Layers = append(r.Layers, Layer{Digest: l.Digest, DiffID: conf.RootFS.DiffIDs[i], MediaType: l.MediaType, Size: l.Size})
+		r.Layers = append(r.Layers, Layer{Digest: l.Digest, DiffID: conf.RootFS.DiffIDs[i], MediaType: l.MediaType, Size: l.Size, URLs: foreignURLs(l)})
 	}
 	return nil
 }
@@ -246,9 +271,17 @@ func (r *Remote) manifest(ctx context.Context, id string, tag bool) (Blob, error
 // get sends one request below the image's repository. An answer that is not a
 // success is a *transport.Error.
 func (r *Remote) get(ctx context.Context, path string, h http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.e.url(r.e.repo+"/"+path).String(), nil)
+	path, query, _ := strings.Cut(path, "?")
+	at := r.e.url(r.e.repo + "/" + path)
+	at.RawQuery = query
+	return r.fetch(ctx, at.String(), h)
+}
+
+// fetch is get for a whole address.
+func (r *Remote) fetch(ctx context.Context, at string, h http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return nil, fmt.Errorf("address %s: %w", path, err)
+		return nil, fmt.Errorf("address %s: %w", at, err)
 	}
 	if h != nil {
 		req.Header = h.Clone()

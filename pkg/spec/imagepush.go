@@ -39,3 +39,10 @@ type RemotePlatform struct {
 	OS, Architecture, Variant, OSVersion string
 	OSFeatures                           []string
 }
+
+// FoundRepository is one that a search found.
+type FoundRepository struct {
+	Name, Description string
+	Stars             int
+	Official          bool
+}

@@ -13,5 +13,8 @@
 // Volumes are disks of their own, in stores that may be on other datastores and
 // outlive the VCH; docs/volumes.md says what users may expect of them.
 //
+// docs/images.md says what users may expect of images: Pull, Put, LoadArchive,
+// SaveArchive and Push bring them in and out.
+//
 // Start reading at Images, Volumes and Datastore.
 package storage

@@ -60,13 +60,15 @@ func (s *Images) pull(ctx context.Context, remote *image.Remote, say func(spec.P
 	old := s.records[r.ID]
 	fresh = old == nil || s.names[add[0]] != r.ID
 	s.mu.Unlock()
-	disk := false
+	disk, whole := false, s.hasAll(r.digests())
 	if old != nil {
 		if disk, err = s.diskThere(ctx, s.at.disk(r.ID.Encoded())); err != nil {
 			return img, false, err
 		}
+		// By another manifest it is the same image: what it has is enough.
+		whole = whole || s.hasAll(old.digests())
 	}
-	if !disk || !s.hasAll(r.digests()) {
+	if !disk || !whole {
 		if err := s.adopt(ctx, remote, r, old, disk, &u, say); err != nil {
 			return img, false, err
 		}

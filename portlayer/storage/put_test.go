@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -16,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
+	"github.com/vic-engine/vic/pkg/image"
 	"github.com/vic-engine/vic/pkg/image/imagetest"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/portlayer/storage"
@@ -198,8 +200,11 @@ func TestFailedPutLeavesNothing(t *testing.T) {
 	for _, cancelled := range []bool{false, true} {
 		for step := 1; ; step++ {
 			ctx, cancel := context.WithCancel(context.Background())
+			var mu sync.Mutex // guards n and failed; blobs are removed several at once
 			n, failed := 0, ""
 			f.ds.Before = func(_ context.Context, op, path string) error {
+				mu.Lock()
+				defer mu.Unlock()
 				if n++; n != step {
 					return nil
 				}
@@ -250,5 +255,32 @@ func TestPutHasNoRoom(t *testing.T) {
 	}
 	if left := f.left(); len(left) != 0 {
 		t.Errorf("%q is left", left)
+	}
+}
+
+// TestPullOfAnotherManifest: an image that is there by another manifest is not
+// fetched again.
+func TestPullOfAnotherManifest(t *testing.T) {
+	f := newFixture(t)
+	tar := imagetest.Tar(t, "a=1")
+	var ids []string
+	for repo, l := range map[string]imagetest.Layer{
+		"zipped": imagetest.Gzip(t, tar), "plain": {MediaType: ocispec.MediaTypeImageLayer, Packed: tar, DiffID: digest.FromBytes(tar)},
+	} {
+		f.reg.PushImage(t, repo, "latest", image.Config{}, l)
+		ids = append(ids, f.pull(f.reg.Host()+"/"+repo).ID)
+	}
+	img, err := f.Resolve(ids[0])
+	if err != nil || ids[0] != ids[1] || len(img.RepoTags) != 2 || len(img.RepoDigests) != 2 {
+		t.Errorf("%q: %+v, %v", ids, img, err)
+	}
+	layers := 0
+	for _, d := range []digest.Digest{digest.FromBytes(tar), digest.FromBytes(imagetest.Gzip(t, tar).Packed)} {
+		for _, repo := range []string{"zipped", "plain"} {
+			layers += len(f.reg.Requests("GET /v2/" + repo + "/blobs/" + d.String()))
+		}
+	}
+	if layers != 1 {
+		t.Errorf("%d layers were fetched", layers)
 	}
 }

@@ -16,12 +16,13 @@ import (
 func (s *server) imageRoutes() []route {
 	return []route{
 		{http.MethodGet, "/images/json", s.getImages},
-		{http.MethodGet, "/images/search", notSupported("searching a registry (search)")},
+		{http.MethodGet, "/images/search", s.getImagesSearch},
 		{http.MethodGet, "/images/get", s.getImagesGet},
 		{http.MethodGet, "/images/{name:.*}/get", s.getImagesGet},
 		{http.MethodGet, "/images/{name:.*}/history", s.getImageHistory},
 		{http.MethodGet, "/images/{name:.*}/json", s.getImage},
 		{http.MethodPost, "/images/load", s.postImagesLoad},
+		{http.MethodGet, "/distribution/{name:.*}/json", s.getDistribution},
 		{http.MethodPost, "/images/create", s.postImagesCreate},
 		{http.MethodPost, "/images/{name:.*}/push", s.postImagesPush},
 		{http.MethodPost, "/images/{name:.*}/tag", s.postImageTag},
@@ -46,9 +47,16 @@ func (s *server) getImages(ctx context.Context, w http.ResponseWriter, r *http.R
 	if err != nil {
 		return err
 	}
+	var shared map[string]int64
+	if versions.GreaterThanOrEqualTo(version, "1.42") && httputils.BoolValue(r, "shared-size") {
+		shared = s.e.SharedSizes()
+	}
 	out := make([]*image.Summary, 0, len(list))
 	for _, i := range list {
 		sum := imageSummary(i)
+		if shared != nil {
+			sum.SharedSize = shared[i.ID]
+		}
 		if versions.LessThan(version, "1.51") {
 			sum.Containers = -1
 		}
@@ -76,11 +84,18 @@ func (s *server) getImage(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err := parseForm(r); err != nil {
 		return err
 	}
-	i, err := s.e.ImageInspect(vars["name"])
+	platform, err := formPlatform(ctx, r, "1.49")
 	if err != nil {
 		return err
 	}
 	version := httputils.VersionFromContext(ctx)
+	if platform != "" && versions.GreaterThanOrEqualTo(version, "1.48") && httputils.BoolValue(r, "manifests") {
+		return badRequest("conflicting options: manifests and platform options cannot both be set")
+	}
+	i, err := s.e.ImageInspectFor(vars["name"], platform)
+	if err != nil {
+		return err
+	}
 	cfg := i.Spec.Config
 	out := &image.InspectResponse{
 		ID: i.ID, RepoTags: append([]string{}, i.RepoTags...), RepoDigests: append([]string{}, i.RepoDigests...), Author: i.Spec.Author,
@@ -92,7 +107,8 @@ func (s *server) getImage(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if !i.Created.IsZero() {
 		out.Created = i.Created.UTC().Format(time.RFC3339Nano)
 	}
-	if n := len(i.Spec.History); n > 0 {
+	out.Comment, out.DockerVersion = engine.DockerFields(i.Image) //nolint:staticcheck // shown when the image has it
+	if n := len(i.Spec.History); n > 0 && out.Comment == "" {
 		out.Comment = i.Spec.History[n-1].Comment
 	}
 	if versions.LessThan(version, "1.44") {
@@ -101,17 +117,24 @@ func (s *server) getImage(ctx context.Context, w http.ResponseWriter, r *http.Re
 			out.Created = time.Time{}.Format(time.RFC3339Nano)
 		}
 	}
-	return httputils.WriteJSON(w, http.StatusOK, out)
+	return httputils.WriteJSON(w, http.StatusOK, compatInspect(version, out))
 }
 
-func (s *server) getImageHistory(_ context.Context, w http.ResponseWriter, _ *http.Request, vars map[string]string) error {
-	list, err := s.e.ImageHistory(vars["name"])
+func (s *server) getImageHistory(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
+	if err := parseForm(r); err != nil {
+		return err
+	}
+	platform, err := formPlatform(ctx, r, "1.48")
+	if err != nil {
+		return err
+	}
+	list, err := s.e.ImageHistory(vars["name"], platform)
 	if err != nil {
 		return err
 	}
 	out := make([]*image.HistoryResponseItem, 0, len(list))
 	for _, h := range list {
-		out = append(out, &image.HistoryResponseItem{ID: h.ID, Created: h.Created.Unix(), CreatedBy: h.CreatedBy, Comment: h.Comment, Tags: h.Tags, Size: h.Size})
+		out = append(out, &image.HistoryResponseItem{ID: h.ID, Created: unixOrZero(h.Created), CreatedBy: h.CreatedBy, Comment: h.Comment, Tags: h.Tags, Size: h.Size})
 	}
 	return httputils.WriteJSON(w, http.StatusOK, out)
 }

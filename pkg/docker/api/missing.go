@@ -25,7 +25,6 @@ func (s *server) missingRoutes() []route {
 	add("commit of a container's changes to an image", "POST /commit")
 	add("checkpoints", "GET /containers/{name:.*}/checkpoints", "POST /containers/{name:.*}/checkpoints",
 		"DELETE /containers/{name}/checkpoints/{checkpoint}")
-	add("asking a registry about an image (distribution inspect)", "GET /distribution/{name:.*}/json")
 	add("plugins", "GET /plugins/{name:.*}/json", "GET /plugins/privileges", "DELETE /plugins/{name:.*}", "POST /plugins/{name:.*}/enable",
 		"POST /plugins/{name:.*}/disable", "POST /plugins/pull", "POST /plugins/{name:.*}/push", "POST /plugins/{name:.*}/upgrade",
 		"POST /plugins/{name:.*}/set", "POST /plugins/create")

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 
@@ -36,27 +37,45 @@ func (s *server) postImagesCreate(ctx context.Context, w http.ResponseWriter, r 
 	w.Header().Set("Content-Type", "application/json")
 	out := ioutils.NewWriteFlusher(w)
 	defer out.Close()
-	p := &pullProgress{out: streamformatter.NewJSONProgressOutput(out, false), ref: ref}
-	o.Progress = p.report
-	got, fresh, digest, err := s.e.Pull(ctx, ref, o)
-	if err != nil {
+	if err := s.pullAll(ctx, ref, o, out); err != nil {
 		if !out.Flushed() {
 			return err
 		}
 		_, _ = out.Write(streamformatter.FormatError(err))
-		return nil
 	}
-	p.begin()
-	if digest != "" {
-		p.message("", "Digest: "+digest)
+	return nil
+}
+
+// pullAll pulls what ref names: all tags of a repository when it has none.
+func (s *server) pullAll(ctx context.Context, ref reference.Named, o spec.PullOptions, out io.Writer) error {
+	refs := []reference.Named{ref}
+	if reference.IsNameOnly(ref) {
+		var err error
+		if refs, err = s.e.PullTags(ctx, ref, o.Credentials); err != nil {
+			return err
+		}
 	}
-	name := reference.FamiliarString(ref)
-	if fresh {
-		p.message("", "Status: Downloaded newer image for "+name)
-	} else {
-		p.message("", "Status: Image is up to date for "+name)
+	anything := false
+	var p *pullProgress
+	for _, one := range refs {
+		p = &pullProgress{out: streamformatter.NewJSONProgressOutput(out, false), ref: one}
+		o.Progress = p.report
+		got, fresh, digest, err := s.e.Pull(ctx, one, o)
+		if err != nil {
+			return err
+		}
+		p.begin()
+		if digest != "" {
+			p.message("", "Digest: "+digest)
+		}
+		anything = anything || fresh
+		s.Log.WithFields(map[string]any{spec.FieldImage: got.ID, "name": reference.FamiliarString(one), "new": fresh}).Info("image pulled")
 	}
-	s.Log.WithFields(map[string]any{spec.FieldImage: got.ID, "name": name, "new": fresh}).Info("image pulled")
+	status := "Status: Image is up to date for "
+	if anything {
+		status = "Status: Downloaded newer image for "
+	}
+	p.message("", status+reference.FamiliarString(ref))
 	return nil
 }
 

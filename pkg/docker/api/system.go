@@ -13,10 +13,8 @@ import (
 	"github.com/docker/docker/api/server/httputils"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/backend"
-	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/pkg/ioutils"
@@ -134,14 +132,9 @@ func (b systemBackend) SystemInfo(ctx context.Context) (*system.Info, error) {
 func (b systemBackend) SystemDiskUsage(ctx context.Context, o backend.DiskUsageOptions) (*backend.DiskUsage, error) {
 	out := &backend.DiskUsage{}
 	if o.Images {
-		list, err := b.e.ImageList(nil)
+		u, err := b.imageUsage()
 		if err != nil {
 			return nil, err
-		}
-		u := &image.DiskUsage{Items: []*image.Summary{}}
-		for _, i := range list {
-			u.Items = append(u.Items, imageSummary(i))
-			u.TotalSize += i.Size
 		}
 		out.Images = u
 	}
@@ -150,7 +143,7 @@ func (b systemBackend) SystemDiskUsage(ctx context.Context, o backend.DiskUsageO
 		if err != nil {
 			return nil, err
 		}
-		out.Containers = &container.DiskUsage{Items: list}
+		out.Containers = containerUsage(list)
 	}
 	if o.Volumes {
 		u, err := b.volumeUsage()

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -65,9 +66,6 @@ func PullRef(image, tag string) (reference.Named, error) {
 	if reference.FamiliarName(n) == "scratch" {
 		return nil, &classified{errdefs.ErrPermissionDenied, "'scratch' is a reserved name"}
 	}
-	if reference.IsNameOnly(n) {
-		return nil, notImplemented("not supported: pulling all tags of %s: name one", reference.FamiliarName(n))
-	}
 	return n, nil
 }
 
@@ -97,9 +95,10 @@ type HistoryEntry struct {
 	Size               int64
 }
 
-// ImageHistory gives an image's history, newest first.
-func (e *Engine) ImageHistory(ref string) ([]HistoryEntry, error) {
-	i, err := e.ImageInspect(ref)
+// ImageHistory gives an image's history, newest first. An image for another
+// platform than the given one (empty: any) is ErrNotFound.
+func (e *Engine) ImageHistory(ref, platform string) ([]HistoryEntry, error) {
+	i, err := e.ImageInspectFor(ref, platform)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +110,9 @@ func (e *Engine) ImageHistory(ref string) ([]HistoryEntry, error) {
 			en.Created = *h.Created
 		}
 		if !h.EmptyLayer {
+			if layer >= len(i.Layers) {
+				return nil, fmt.Errorf("too many non-empty layers in History section of image %s: %w", i.ID, errdefs.ErrDataLoss)
+			}
 			if layer < len(i.LayerSizes) {
 				en.Size = i.LayerSizes[layer]
 			}
@@ -161,7 +163,7 @@ func (e *Engine) ImagePrune(ctx context.Context, f Filters) ([]ImageDeletion, in
 	}
 	defer e.unlockPrune()
 	var done []ImageDeletion
-	var bytes int64
+	sizes := e.chainSizes()
 	for _, i := range list {
 		if i.Containers > 0 || (danglingOnly && len(i.RepoTags) > 0) {
 			continue
@@ -177,7 +179,11 @@ func (e *Engine) ImagePrune(ctx context.Context, f Filters) ([]ImageDeletion, in
 			}
 			continue
 		}
-		bytes += i.Size
 	}
+	var bytes int64
+	for _, d := range done {
+		bytes += sizes[d.Deleted]
+	}
+	e.imagePruneEvent(bytes)
 	return done, bytes, nil
 }

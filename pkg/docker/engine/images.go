@@ -109,7 +109,10 @@ func (e *Engine) ImageList(f Filters) ([]ImageInfo, error) {
 	out := []ImageInfo{}
 	for _, img := range e.images.List() {
 		switch {
-		case f.has("dangling") && dangling != (len(img.RepoTags) == 0),
+		// As in Docker one that has only a digest is dangling, and is listed with
+		// those that are not too.
+		case dangling && len(img.RepoTags) > 0,
+			f.has("dangling") && !dangling && len(img.RepoTags)+len(img.RepoDigests) == 0,
 			!before.IsZero() && !img.Created.Before(before),
 			!since.IsZero() && !img.Created.After(since),
 			!until.IsZero() && !img.Created.Before(until):

@@ -14,7 +14,7 @@ type SystemInfo struct {
 	Capacity                     spec.Capacity
 	// DockerSocket: containers may bind /var/run/docker.sock.
 	DockerSocket bool
-	Site                         spec.Site // zero: not known
+	Site         spec.Site // zero: not known
 	// Warnings tell what could not be found out, and what is amiss.
 	Warnings []string
 }

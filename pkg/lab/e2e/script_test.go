@@ -36,7 +36,7 @@ func lifecycle(t *testing.T, mode string) {
 	more := append([]string{"--debug", "1", "--debug-authorized-key", key + ".pub"}, networks...)
 	switch mode { // one mode is enough for what vSphere has no part in
 	case "esxi":
-		more = append(more, "--volume-store", f.startNFS(t))
+		more = append(more, "--volume-store", f.startNFS(t), "--insecure-registry", "registry.lab.test")
 	case "vcenter": // which has tags
 		more = append(more, "--tag-labels", "tier", "--docker-socket")
 	}
@@ -153,6 +153,7 @@ func (f *fixture) setup(env *testscript.Env, key string) error {
 	env.Setenv("VCH", f.vch)
 	env.Setenv("VCHHOST", host)
 	env.Setenv("MODE", f.mode)
+	env.Setenv("REGISTRY", strings.TrimPrefix(f.getenv("VIC_LAB_REGISTRY"), "http://"))
 	env.Setenv("NFS", f.nfsDir)
 	env.Setenv("LABSTATE", f.state)
 	env.Setenv("HOME", env.WorkDir)
