@@ -23,7 +23,6 @@ func (s *server) missingRoutes() []route {
 		}
 	}
 	add("building images (build)", "POST /build", "POST /build/cancel")
-	add("commit of a container's changes to an image", "POST /commit")
 	add("BuildKit inside the engine: use a docker-container builder", "POST /grpc", "POST /session")
 	add("checkpoints", "GET /containers/{name:.*}/checkpoints", "POST /containers/{name:.*}/checkpoints",
 		"DELETE /containers/{name}/checkpoints/{checkpoint}")
