@@ -14,7 +14,7 @@
 //	        link := NewLink(...); err := link.Run(ctx, s, &hello)
 //
 // On a link runs SSH, tether being the server, with keys pinned both ways. Each
-// operation is a channel of its own (vic-call, vic-attach, vic-exec, vic-log),
+// operation is a channel of its own (vic-call, vic-attach, vic-exec, vic-log, vic-files),
 // so that a slow one holds up no other; the guest's reports are global requests.
 // All payloads are JSON with unknown fields ignored, the names carry a version,
 // and what is unknown is refused without ending the connection.
