@@ -8,6 +8,9 @@
 // It must not know Docker or vSphere: what to do comes from guestinfo as a
 // spec.Container or spec.VCH, and everything it reports goes back there.
 //
+// A container whose process shall not run is booted for its files alone
+// (maintenance, files_linux.go).
+//
 // Start reading at Steps in steps_linux.go, then Boot in boot_linux.go. Networks that
 // change while a container runs are update_linux.go, container networks trust_linux.go.
 package tether

@@ -17,7 +17,7 @@ func Keys() []KeyDoc {
 	all := []KeyDoc{
 		{Key: KeyVersion, Type: "integer", VM: "both", Doc: "version of the key format"},
 		{Key: KeyKind, Type: "text", VM: "both", Doc: "container or appliance"},
-		{Key: KeyMode, Type: "text", VM: KindContainer, Doc: "maintenance boots without the session; unset: normal"},
+		{Key: KeyMode, Type: "text", VM: KindContainer, Doc: "maintenance: the next boot serves the container's files and starts no process; unset: normal"},
 		{Key: prefixRead + "sessions", Type: "JSON list", VM: KindContainer, Doc: "index of sessions|<id>"},
 		{Key: prefixRead + "mounts", Type: "JSON list", VM: KindContainer, Doc: "index of mounts|<mount>, in order"},
 		{Key: prefixRead + "networks", Type: "JSON list", VM: "both", Doc: "index of networks|<network>, in order (appliance: roles)"},

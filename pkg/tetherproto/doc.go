@@ -14,10 +14,10 @@
 //	        link := NewLink(...); err := link.Run(ctx, s, &hello)
 //
 // On a link runs SSH, tether being the server, with keys pinned both ways. Each
-// operation is a channel of its own (vic-call, vic-attach, vic-exec, vic-log),
-// so that a slow one holds up no other; the guest's reports are global requests,
-// and a container's connections to a socket of the engine channels that the guest
-// opens (vic-relay, relay.go).
+// operation is a channel of its own (vic-call, vic-attach, vic-exec, vic-log,
+// vic-files), so that a slow one holds up no other; the guest's reports are global
+// requests, and a container's connections to a socket of the engine channels that
+// the guest opens (vic-relay, relay.go).
 // All payloads are JSON with unknown fields ignored, the names carry a version,
 // and what is unknown is refused without ending the connection.
 //

@@ -8,6 +8,9 @@
 // that faster and richer. Nothing is kept outside the VMs: after a restart every
 // Controller is made again from what Sync reads.
 //
+// Files of a container that does not run are served by its VM, turned on without
+// the process: maintenance.go.
+//
 // It must not know Docker, and decides nothing about when to read VMs.
 //
 // Start reading at next in state.go, then Manager.

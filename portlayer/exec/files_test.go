@@ -330,23 +330,30 @@ func TestFilesClientGoes(t *testing.T) {
 // that is refused.
 func TestFilesFaults(t *testing.T) {
 	l := newLab(t, simulator.ESX())
-	e := l.boot(quick, func(c *Config) { c.BootTimeout, c.EndTimeout = time.Second, 100*time.Millisecond })
+	var e *engine
 	c := container(1)
-	if _, err := e.Create(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	e.next(1)
 	for _, tt := range []struct {
 		name string
+		boot time.Duration
 		p    program
 		want string
 	}{
-		{"never up", quiet, "did not come up"},
-		{"turns itself off", func(g *line) {
+		{"never up", time.Second, quiet, "did not come up"},
+		{"turns itself off", time.Minute, func(g *line) {
 			g.set([]guestinfo.Pair{{Key: guestinfo.KeyTetherState, Value: "FAILED: disks"}})
 			g.halt()
 		}, "FAILED: disks"},
 	} {
+		if e != nil {
+			e.stop()
+		}
+		e = l.boot(quick, func(c *Config) { c.BootTimeout, c.EndTimeout = tt.boot, 100*time.Millisecond })
+		if e.phase(c.ID) == phaseGone {
+			if _, err := e.Create(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			e.next(1)
+		}
 		l.guests.serve(tt.p)
 		if _, err := e.StatFile(t.Context(), c.ID, "/x"); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)

@@ -12,8 +12,9 @@
 //	err := archive.Run(ctx, reaper, job, stdin, stdout)     // in tether
 //	os.Exit(archive.Main(os.Args[2:]))                      // in that process
 //
-// Streams are deflated both ways, see tetherproto.FileHandler. It must not know
-// of lines or of the container beyond the Job.
+// Streams are deflated both ways, see tetherproto.FileHandler. It must not know of
+// lines or of the container beyond the Job. docs/files.md tells users what it
+// means for them.
 //
 // Start reading at Main in child_linux.go, then pack_linux.go and unpack_linux.go.
 package archive

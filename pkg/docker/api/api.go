@@ -112,7 +112,7 @@ func New(cfg Config) (http.Handler, error) {
 
 func (s *server) ownRoutes() []route {
 	var out []route
-	for _, list := range [][]route{s.missingRoutes(), s.buildRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.volumeRoutes(), s.policyRoutes(), s.systemRoutes()} {
+	for _, list := range [][]route{s.missingRoutes(), s.buildRoutes(), s.containerRoutes(), s.fileRoutes(), s.imageRoutes(), s.networkRoutes(), s.volumeRoutes(), s.policyRoutes(), s.systemRoutes()} {
 		out = append(out, list...)
 	}
 	return out

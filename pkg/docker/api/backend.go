@@ -11,7 +11,6 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/pkg/stdcopy"
-	"github.com/moby/go-archive"
 )
 
 // containerBackend serves docker's container router. Where its interface has
@@ -175,36 +174,12 @@ func (b containerBackend) ContainerInspect(ctx context.Context, name string, o b
 
 // What follows is not there yet; each says what is missing.
 
-func (b containerBackend) CreateImageFromContainer(context.Context, string, *backend.CreateImageConfig) (string, error) {
-	return "", missing("commit of a container's changes to an image")
-}
-
-func (b containerBackend) ContainerArchivePath(string, string) (io.ReadCloser, *container.PathStat, error) {
-	return nil, nil, missing("copying files from a container (cp)")
-}
-
-func (b containerBackend) ContainerExport(context.Context, string, io.Writer) error {
-	return missing("export of a container's files")
-}
-
-func (b containerBackend) ContainerExtractToDir(string, string, bool, bool, io.Reader) error {
-	return missing("copying files into a container (cp)")
-}
-
-func (b containerBackend) ContainerStatPath(string, string) (*container.PathStat, error) {
-	return nil, missing("copying files from a container (cp)")
-}
-
 func (b containerBackend) ContainerPause(string) error { return missing("pausing a container") }
 
 func (b containerBackend) ContainerUnpause(string) error { return missing("pausing a container") }
 
 func (b containerBackend) ContainerUpdate(string, *container.HostConfig) (container.UpdateResponse, error) {
 	return container.UpdateResponse{}, missing("changing a container's resources or restart policy (update)")
-}
-
-func (b containerBackend) ContainerChanges(context.Context, string) ([]archive.Change, error) {
-	return nil, missing("listing a container's changed files (diff)")
 }
 
 func (b containerBackend) ContainerStats(context.Context, string, *backend.ContainerStatsConfig) error {

@@ -22,7 +22,6 @@ func (s *server) missingRoutes() []route {
 			out = append(out, route{method, path, notSupported(what)})
 		}
 	}
-	add("commit of a container's changes to an image", "POST /commit")
 	add("checkpoints", "GET /containers/{name:.*}/checkpoints", "POST /containers/{name:.*}/checkpoints",
 		"DELETE /containers/{name}/checkpoints/{checkpoint}")
 	add("plugins", "GET /plugins/{name:.*}/json", "GET /plugins/privileges", "DELETE /plugins/{name:.*}", "POST /plugins/{name:.*}/enable",

@@ -8,9 +8,10 @@
 // annotations (see Stored), so a new engine on the same port layer answers
 // inspect as the old one did.
 //
-// Networks are in network.go and netconnect.go, what a create request asks of
-// them in endpoints.go and ports.go; docs/networks.md tells users what differs
-// from Docker.
+// Files of containers are files.go, images made of them commit.go; docs/files.md
+// tells users of both. Networks are in network.go and netconnect.go, what a
+// create request asks of them in endpoints.go and ports.go; docs/networks.md
+// tells users what differs from Docker.
 //
 // Start reading at PortLayer, then Engine, then Create.
 package engine

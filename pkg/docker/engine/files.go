@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
+	"github.com/vic-engine/vic/pkg/image/archive"
 	"github.com/vic-engine/vic/pkg/spec"
 
 	"github.com/containerd/errdefs"
@@ -98,12 +101,26 @@ func (e *Engine) PutFiles(ctx context.Context, ref, path string, o PutOptions, t
 	if err != nil {
 		return err
 	}
+	in, err := unpacked(tar)
+	if err != nil {
+		return err
+	}
+	defer in.Close() // only read
 	q := spec.FileRequest{Path: path, NoOverwriteDirNonDir: o.NoOverwriteDirNonDir, CopyUIDGID: o.CopyUIDGID}
-	if err := f.PutFiles(ctx, v.Container.ID, q, tar); err != nil {
+	if err := f.PutFiles(ctx, v.Container.ID, q, in); err != nil {
 		return e.fileError(err, v, ref, path)
 	}
 	e.containerEvent(v, "extract-to-dir", nil)
 	return nil
+}
+
+// unpacked gives a tar that a client may have packed. Nothing at all is an empty one.
+func unpacked(tar io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReader(tar)
+	if _, err := b.Peek(1); errors.Is(err, io.EOF) {
+		return io.NopCloser(b), nil
+	}
+	return archive.Unpack(b)
 }
 
 // Changes does `docker diff`.

@@ -28,6 +28,9 @@ type Fake struct {
 	// OnStart, when set, runs at the beginning of Start; its error is Start's, and
 	// the container then exits as one that could not be turned on.
 	OnStart func(id string) error
+	// FilesErr, when set, is what every operation on files fails with; FilesBreak
+	// ends every tar before its end.
+	FilesErr, FilesBreak error
 
 	mu         sync.Mutex // guards all below
 	containers map[string]*container
@@ -45,6 +48,7 @@ type container struct {
 	changed chan struct{} // closed at each change, then made anew
 	run     *process
 	execs   map[string]*process
+	files   map[string]string // by path, those that were put there
 }
 
 // New makes a Fake with the standard programs.
