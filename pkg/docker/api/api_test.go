@@ -218,12 +218,10 @@ func TestMissing(t *testing.T) {
 	h := serve(t, false)
 	h.run("runs", "sleep", "1h")
 	for req, want := range map[string]string{
-		"POST /build": "build", "POST /grpc": "BuildKit", "POST /session": "BuildKit", "POST /swarm/init": "Swarm", "GET /swarm": "Swarm", "GET /nodes": "nodes",
+		"POST /build": "build", "POST /grpc": "build", "POST /session": "build", "POST /swarm/init": "Swarm", "GET /swarm": "Swarm", "GET /nodes": "nodes",
 		"GET /services": "services", "GET /tasks": "tasks", "GET /secrets": "secrets", "GET /configs": "configs",
 		"POST /plugins/pull":          "plugins",
-		"POST /commit?container=runs": "commit", "GET /containers/runs/export": "export",
-		"GET /containers/runs/archive?path=/x": "cp", "PUT /containers/runs/archive?path=/x": "cp", "HEAD /containers/runs/archive?path=/x": "",
-		"GET /containers/runs/changes": "diff", "GET /containers/runs/top": "top", "GET /containers/runs/stats?stream=0": "stats",
+		"GET /containers/runs/top": "top", "GET /containers/runs/stats?stream=0": "stats",
 		"POST /containers/runs/pause": "pausing", "POST /containers/runs/unpause": "pausing", "POST /containers/runs/update": "update",
 		"GET /containers/runs/checkpoints": "checkpoints", "GET /containers/runs/attach/ws": "websocket",
 	} {

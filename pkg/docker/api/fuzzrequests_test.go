@@ -82,6 +82,9 @@ func (r raw) ask(t *testing.T, request, rest string) {
 	}
 	// Not closed: that would read a stream to its end. The connection's end is enough.
 	if resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented {
+		if strings.HasPrefix(request, "PUT ") && resp.StatusCode == http.StatusInternalServerError {
+			return // a body that is no tar: dockerd's status for it
+		}
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
 		t.Fatalf("%q%.200q: %s %s", request, rest, resp.Status, b)
 	}
