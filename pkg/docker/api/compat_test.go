@@ -143,7 +143,7 @@ func routeTable(t *testing.T) string {
 // there, not whether this request was a good one.
 func (h *harness) probe(method, path string) string {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(h.ctx, 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(h.ctx, 2*time.Second)
 	defer cancel()
 	name := map[bool]string{true: "busybox", false: "runs"}[strings.HasPrefix(path, "/images/") || strings.HasPrefix(path, "/distribution/")]
 	path = strings.NewReplacer("{id}", name, "{name}", name, "{checkpoint}", "x").Replace(path)

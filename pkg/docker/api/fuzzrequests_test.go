@@ -63,7 +63,7 @@ func serveRaw(f *testing.F) raw {
 }
 
 // ask sends bytes as they are and wants an answer that is none of an internal error.
-// What comes back is read no longer than a moment: some routes stream.
+// Only the beginning of what comes back is read: some routes stream.
 func (r raw) ask(t *testing.T, request, rest string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))

@@ -191,7 +191,7 @@ func TestNetworkStatuses(t *testing.T) {
 		{"POST /networks/" + front[:12] + "/connect", `{"Container":"` + web[:12] + `"}`, 403, "endpoint with name web already exists in network front"},
 		{"POST /networks/auto/connect", `{"Container":"web","EndpointConfig":{"IPAMConfig":{"IPv4Address":"172.17.0.9"}}}`, 400, "user configured subnets"},
 		{"POST /networks/auto/connect", `{"Container":"web","EndpointConfig":{"MacAddress":"00:50:56:00:00:01"}}`, 501, "--mac-address"},
-		{"POST /networks/auto/disconnect", `{"Container":"web","Force":true}`, 404, fmt.Sprintf("container %s is not connected to the network auto", web)},
+		{"POST /networks/auto/disconnect", `{"Container":"web","Force":true}`, 404, fmt.Sprintf("container %s is not connected to network auto", web)},
 		{"POST /networks/none/disconnect", `{"Container":"lone"}`, 501, "network none"},
 		{"POST /networks/front/connect", `{"Container":"idle","EndpointConfig":{"IPAMConfig":{"IPv4Address":"10.1.0.130"}}}`, 409, "already in use"},
 		{"POST /networks/front/connect", `{"Container":"idle","EndpointConfig":{"IPAMConfig":{"IPv4Address":"10.1.0.131"},"Aliases":["i"],"Links":["web:w"]}}`, 200, ""},

@@ -26,16 +26,13 @@ func checkVolumeName(name string) error {
 	return nil
 }
 
-// checkImageRef wants a reference, an id, or a prefix of one.
+// checkImageRef wants a reference or an id. The beginning of an id is a reference too,
+// by its form.
 func checkImageRef(ref string) error {
-	_, err := reference.ParseAnyReference(ref)
-	if err == nil {
-		return nil
+	if _, err := reference.ParseAnyReference(ref); err != nil {
+		return invalid("%v", err)
 	}
-	if _, short := reference.ParseNormalizedNamed(strings.TrimPrefix(ref, "sha256:")); short == nil {
-		return nil // sha256: and the beginning of an id
-	}
-	return invalid("%v", err)
+	return nil
 }
 
 // checkExposed wants every port of ExposedPorts to be a number or a range of them.

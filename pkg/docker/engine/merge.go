@@ -63,6 +63,9 @@ func merge(user ContainerConfig, image dockerspec.DockerOCIImageConfig) (Contain
 	if len(c.Entrypoint) == 0 && len(c.Cmd) == 0 {
 		return c, invalid("no command specified")
 	}
+	if err := checkExposed(user.ExposedPorts); err != nil {
+		return c, err
+	}
 	if path.IsAbs(c.WorkingDir) {
 		c.WorkingDir = path.Clean(c.WorkingDir)
 	}
@@ -72,9 +75,6 @@ func merge(user ContainerConfig, image dockerspec.DockerOCIImageConfig) (Contain
 func checkConfig(c ContainerConfig) error {
 	if c.WorkingDir != "" && !strings.HasPrefix(c.WorkingDir, "/") {
 		return invalid("the working directory '%s' is invalid, it needs to be an absolute path", c.WorkingDir)
-	}
-	if err := checkExposed(c.ExposedPorts); err != nil {
-		return err
 	}
 	for _, e := range c.Env {
 		if e == "" || strings.HasPrefix(e, "=") {

@@ -121,7 +121,7 @@ func (e *Engine) NetworkDisconnect(ctx context.Context, network, container strin
 }
 
 func notConnected(id, network string) error {
-	return notFound("container %s is not connected to the network %s", id, network)
+	return notFound("container %s is not connected to network %s", id, network)
 }
 
 // findBoth resolves a container and a network, in Docker's order.
