@@ -69,6 +69,8 @@ func (l *Lab) wrap(obj mo.Reference) mo.Reference {
 		return &fileObj{FileManager: o, l: l}
 	case *simulator.Datastore:
 		return &datastoreObj{Datastore: o, l: l}
+	case *simulator.HostDatastoreBrowser:
+		return &browserObj{HostDatastoreBrowser: o, l: l}
 	case *simulator.HostNetworkSystem:
 		return &networkObj{HostNetworkSystem: o, l: l}
 	case *simulator.HostFirewallSystem:
