@@ -185,6 +185,12 @@ func TestDockerImages(t *testing.T) {
 	}
 	d.want("events", d.told(), "image pull "+ref+" "+name, "image tag "+img.ID+" "+d.reg.Host()+"/other:v1", "image push "+d.reg.Host()+"/other:v1 "+d.reg.Host()+"/other", "image save "+img.ID+" "+img.ID)
 
+	arm := url.QueryEscape(`{"os":"linux","architecture":"arm64"}`)
+	for q, want := range map[string]int{"?platforms=" + arm: 404, "?platforms=" + arm + "&platforms=" + arm: 400, "?platforms=x": 400} {
+		if code, body := d.do("DELETE", "/images/"+img.ID+q, nil); code != want {
+			t.Errorf("rm %s: %d %s", q, code, body)
+		}
+	}
 	if code, body := d.do("DELETE", "/images/"+img.ID+"?force=1", nil); code != 200 {
 		t.Fatalf("rm: %d %s", code, body)
 	}

@@ -24,7 +24,8 @@ type Config struct {
 	ImageStore string
 	VCH        string // UUID
 	// Spool is a folder for files being worked on. An image takes about three
-	// times its uncompressed size there while it is made.
+	// times its uncompressed size there while it is made, and an archive that is
+	// loaded its own size besides.
 	Spool string
 	// Client fetches images.
 	Client *image.Client

@@ -14,6 +14,7 @@ import (
 	"github.com/docker/docker/pkg/ioutils"
 	"github.com/docker/docker/pkg/progress"
 	"github.com/docker/docker/pkg/streamformatter"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // formPlatform reads the platform parameter of API since and later: JSON as
@@ -33,11 +34,15 @@ func formPlatform(ctx context.Context, r *http.Request, since string) (string, e
 	if err != nil {
 		return "", err
 	}
+	return platformOf(*p), nil
+}
+
+func platformOf(p ocispec.Platform) string {
 	out := p.OS + "/" + p.Architecture
 	if p.Variant != "" {
 		out += "/" + p.Variant
 	}
-	return out, nil
+	return out
 }
 
 // getImagesGet is save. An error before the first byte is an ordinary one; after

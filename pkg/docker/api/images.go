@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/vic-engine/vic/pkg/docker/engine"
@@ -157,6 +158,20 @@ func (s *server) postImageTag(ctx context.Context, w http.ResponseWriter, r *htt
 func (s *server) deleteImage(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
 	if err := parseForm(r); err != nil {
 		return err
+	}
+	if versions.GreaterThanOrEqualTo(httputils.VersionFromContext(ctx), "1.50") && strings.TrimSpace(vars["name"]) != "" {
+		ps, err := httputils.DecodePlatforms(r.Form["platforms"])
+		if err != nil {
+			return err
+		}
+		if len(ps) > 1 {
+			return badRequest("multiple platforms are not supported")
+		}
+		for _, p := range ps { // one at most
+			if _, err := s.e.ImageInspectFor(vars["name"], platformOf(p)); err != nil {
+				return err
+			}
+		}
 	}
 	list, err := s.e.ImageRemove(ctx, vars["name"], httputils.BoolValue(r, "force"))
 	if err != nil {
