@@ -284,3 +284,48 @@ func TestPullOfAnotherManifest(t *testing.T) {
 		t.Errorf("%d layers were fetched", layers)
 	}
 }
+
+// TestPutsAtOnce makes images that share layers, saves and deletes them, all at
+// once; nothing is left, and nothing that is needed goes.
+func TestPutsAtOnce(t *testing.T) {
+	f := newFixture(t)
+	parent := f.pull(f.push("base", []string{"base=1"}))
+	shared := imagetest.Tar(t, "shared=1")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			ctx := context.Background()
+			own := imagetest.Tar(t, "own="+string(rune('a'+i/2)))
+			img, err := f.Put(ctx, spec.ImageSource{Config: []byte(bare), Parent: parent.ID, Layers: []spec.ImageLayer{content(shared), content(own)}, Names: []string{"app" + string(rune('a'+i/2))}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := f.SaveArchive(ctx, []string{img.ID}, spec.SaveOptions{}, io.Discard); err != nil && !errdefs.IsNotFound(err) {
+				t.Error(err)
+			}
+			if i%4 < 2 {
+				if _, err := f.Delete(ctx, img.ID); err != nil && !errdefs.IsNotFound(err) {
+					t.Error(err)
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	for _, name := range []string{"appb", "appd"} {
+		img, err := f.Resolve(name)
+		if err != nil || f.file(img.ID, "own") != name[3:] || f.file(img.ID, "shared") != "1" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, img := range f.List() {
+		if _, err := f.Delete(context.Background(), img.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := f.left(); len(left) != 0 {
+		t.Errorf("%q is left", left)
+	}
+}
