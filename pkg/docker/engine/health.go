@@ -131,7 +131,8 @@ func (h Health) after(p *healthProbe, r HealthResult, up time.Duration) Health {
 // monitored is the health of a container and what watches it. Guarded by Engine.mu.
 type monitored struct {
 	Health
-	started time.Time     // of the run that is watched
+	started time.Time     // of the run that is watched, by the guest's clock
+	began   time.Time     // the same by ours, as far as it is known
 	stop    chan struct{} // ends the monitor; nil: there is none
 }
 
@@ -157,10 +158,25 @@ func (e *Engine) watchHealth(ctx context.Context, v spec.View) {
 		close(m.stop)
 	}
 	m.Status, m.FailingStreak = healthStarting, 0
+	if !m.started.Equal(v.Status.Started) {
+		m.began = e.sawStart(v)
+	}
+	began := m.began
 	m.started, m.stop = v.Status.Started, make(chan struct{})
 	stop := m.stop
 	e.mu.Unlock()
-	e.job(ctx, func(ctx context.Context) { e.monitorHealth(ctx, id, p, v.Status.Started, stop) })
+	e.job(ctx, func(ctx context.Context) { e.monitorHealth(ctx, id, p, began, stop) })
+}
+
+// sawStart is when a container started by our clock, which need not agree with its
+// guest's: now, unless it ran before we came.
+func (e *Engine) sawStart(v spec.View) time.Time {
+	select {
+	case <-e.ready:
+		return e.clock.Now()
+	default:
+		return v.Status.Started
+	}
 }
 
 // unwatchHealth ends that. What does not run counts as unhealthy, as in Docker.
