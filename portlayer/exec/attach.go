@@ -112,15 +112,17 @@ func (c *Controller) lineOf(ctx context.Context, r *run) (Line, error) {
 // serve its files are waited out.
 func (c *Controller) runLine(ctx context.Context) (Line, error) {
 	for {
-		line, err := c.m.cfg.Lines.Session(ctx, c.id)
-		s := c.maintained()
-		if err != nil || s == nil {
-			return line, err
+		if s := c.maintained(); s != nil {
+			select {
+			case <-s.over:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 		}
-		select {
-		case <-s.over:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		line, err := c.m.cfg.Lines.Session(ctx, c.id)
+		if err != nil || c.maintained() == nil {
+			return line, err
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vic-engine/vic/pkg/spec"
 
+	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -174,7 +175,9 @@ func (e *Engine) standStill(ctx context.Context, v spec.View, pause bool) (resum
 		return func() {}, nil
 	}
 	id := v.Container.ID
-	if err := p.Pause(ctx, id); err != nil {
+	if err := p.Pause(ctx, id); errdefs.IsConflict(err) {
+		return func() {}, nil // it stands still already, or has ended
+	} else if err != nil {
 		return nil, err
 	}
 	return sync.OnceFunc(func() {
