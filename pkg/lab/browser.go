@@ -31,11 +31,16 @@ func (b *browserObj) SearchDatastoreTask(ctx *simulator.Context, req *types.Sear
 	}
 	return &methods.SearchDatastore_TaskBody{Res: &types.SearchDatastore_TaskResponse{
 		Returnval: b.l.task(ctx, b.HostDatastoreBrowser, "searchDatastore", func(c *simulator.Context) (types.AnyType, types.BaseMethodFault) {
-			res, fault := b.l.inner(c, b.HostDatastoreBrowser, func() soap.HasFault { return b.HostDatastoreBrowser.SearchDatastoreTask(c, req) })
-			if found, ok := res.(types.HostDatastoreBrowserSearchResults); ok {
+			var body soap.HasFault
+			locked(c, b.HostDatastoreBrowser, func() { body = b.HostDatastoreBrowser.SearchDatastoreTask(c, req) })
+			info := b.l.waitInner(c, body)
+			if info.Error != nil {
+				return nil, info.Error.Fault
+			}
+			if found, ok := info.Result.(types.HostDatastoreBrowserSearchResults); ok {
 				diskSizes(c, found)
 			}
-			return res, fault
+			return info.Result, nil
 		})}}
 }
 
