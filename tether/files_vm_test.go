@@ -242,13 +242,13 @@ func put(ctx context.Context, t *testing.T, line *attach.Session, q spec.FileReq
 // run gives what a command in the container puts out.
 func run(ctx context.Context, t *testing.T, line *attach.Session, command ...string) string {
 	t.Helper()
-	var b bytes.Buffer
+	var out, errs bytes.Buffer // one each: they are written at the same time
 	_, err := line.Exec(ctx, strings.Join(command, " ")+time.Now().String(), spec.Process{Path: command[0], Args: command[1:], Env: []string{"PATH=/bin"}},
-		spec.Streams{Stdout: &b, Stderr: &b}, func(int) {})
+		spec.Streams{Stdout: &out, Stderr: &errs}, func(int) {})
 	if err != nil {
 		t.Error(err)
 	}
-	return b.String()
+	return out.String() + errs.String()
 }
 
 // tarOf lists a tar in one line: name, size of files, where links lead, attributes.

@@ -158,7 +158,7 @@ func TestCopyBreaksOff(t *testing.T) {
 	if err := h.c.CopyToContainer(h.ctx, "cc", "/etc", bytes.NewReader(tarOf(t, "a=one")), container.CopyToContainerOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	h.f.FilesBreak = errors.New("the guest is gone")
+	h.f.FailFiles(nil, errors.New("the guest is gone"))
 	for _, path := range []string{"archive?path=/etc", "export"} {
 		res, err := http.Get(h.url + "/containers/cc/" + path)
 		if err == nil { // else it ended before anything was sent
@@ -169,7 +169,7 @@ func TestCopyBreaksOff(t *testing.T) {
 			t.Errorf("%s ends with %v", path, err)
 		}
 	}
-	h.f.FilesBreak, h.f.FilesErr = nil, fmt.Errorf("volume data is in use%w", errdefs.ErrConflict)
+	h.f.FailFiles(fmt.Errorf("volume data is in use%w", errdefs.ErrConflict), nil)
 	if _, err := h.c.ContainerExport(h.ctx, "cc"); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "Error exporting container cc") {
 		t.Errorf("export: %v", err)
 	}
@@ -239,7 +239,7 @@ func TestCommitFails(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	h.images.PutErr = nil
-	h.f.FilesErr = errors.New("its VM does not boot")
+	h.f.FailFiles(errors.New("its VM does not boot"), nil)
 	if _, err := h.c.ContainerCommit(h.ctx, "cc", container.CommitOptions{}); err == nil || !strings.Contains(err.Error(), "does not boot") {
 		t.Errorf("%v", err)
 	}

@@ -28,9 +28,6 @@ type Fake struct {
 	// OnStart, when set, runs at the beginning of Start; its error is Start's, and
 	// the container then exits as one that could not be turned on.
 	OnStart func(id string) error
-	// FilesErr, when set, is what every operation on files fails with; FilesBreak
-	// ends every tar before its end.
-	FilesErr, FilesBreak error
 
 	mu         sync.Mutex // guards all below
 	containers map[string]*container
@@ -38,6 +35,9 @@ type Fake struct {
 	subBuffer  int
 	nets       []spec.Network // those that were made
 	nextPort   int
+	// filesErr is what every operation on files fails with, filesBreak what ends
+	// every tar before its end.
+	filesErr, filesBreak error
 }
 
 type container struct {

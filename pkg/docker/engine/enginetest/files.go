@@ -24,17 +24,25 @@ var _ engine.Files = (*Fake)(nil)
 // fileTime is when every file in memory was changed.
 var fileTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
+// FailFiles lets every operation on files fail with err, or every tar end with
+// broken before its end; nil: not.
+func (f *Fake) FailFiles(err, broken error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.filesErr, f.filesBreak = err, broken
+}
+
 // tree are the files of a container that are not its image's: what a client has
 // put there. The folders /etc and / are always there.
 func (f *Fake) tree(ctx context.Context, id string) (map[string]string, error) {
-	if f.FilesErr != nil {
-		return nil, f.FilesErr
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.filesErr != nil {
+		return nil, f.filesErr
+	}
 	c, err := f.get(id)
 	if err != nil {
 		return nil, err
@@ -104,8 +112,11 @@ func (f *Fake) pack(w io.Writer, files map[string]string, name func(string) stri
 			return err
 		}
 	}
-	if f.FilesBreak != nil {
-		return f.FilesBreak
+	f.mu.Lock()
+	err := f.filesBreak
+	f.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	return tw.Close()
 }
