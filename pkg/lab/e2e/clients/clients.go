@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,8 @@ type client struct {
 	// testdata.
 	script []string
 	env    []string
+	// after is a script that looks at what the client left; may be nil.
+	after []string
 }
 
 const (
@@ -45,6 +48,8 @@ func clients() []client {
 	}
 	old, recent := cli("$CACHE/docker-debian/usr/bin/docker"), cli("$CACHE/docker-"+cliVersion)
 	old.name, recent.name = "cli-debian", "cli"
+	reaped := []string{"sh", "$SCRIPTS/reaped.sh"}
+	docker := "DOCKER=$CACHE/docker-" + cliVersion
 	return []client{
 		old, recent,
 		{name: "compose", title: "Docker Compose", version: []string{"$CACHE/docker-compose-" + composeVersion, "version", "--short"},
@@ -54,9 +59,9 @@ func clients() []client {
 		{name: "dockerode", title: "dockerode", version: nodeVersion("dockerode"), script: []string{"node", "$SCRIPTS/dockerode.js"}, env: []string{node}},
 		{name: "testcontainers-go", title: "Testcontainers for Go",
 			version: []string{"sh", "-c", "go version -m $CACHE/testcontainers-go | awk '$2 ~ /testcontainers-go$/ {print $3}'"},
-			script:  []string{"$CACHE/testcontainers-go"}},
+			script:  []string{"$CACHE/testcontainers-go"}, after: reaped, env: []string{docker}},
 		{name: "testcontainers-node", title: "Testcontainers for Node", version: nodeVersion("testcontainers"),
-			script: []string{"node", "$SCRIPTS/testcontainers.js"}, env: []string{node}},
+			script: []string{"node", "$SCRIPTS/testcontainers.js"}, after: reaped, env: []string{node, docker}},
 	}
 }
 
@@ -91,9 +96,21 @@ func (c client) run(ctx context.Context, o options, env []string, out io.Writer,
 	}
 	version, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
 
-	args = o.expand(c.script)
+	for _, script := range [][]string{c.script, c.after} {
+		if len(script) == 0 {
+			continue
+		}
+		if err := runScript(ctx, o.scripts, o.expand(script), env, out, t, c.title+" "+version); err != nil {
+			return fmt.Errorf("%s: %w", c.title, err)
+		}
+	}
+	return nil
+}
+
+// runScript runs one script of a client, which is named in the lines.
+func runScript(ctx context.Context, dir string, args, env []string, out io.Writer, t *tally, client string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env, cmd.Dir = env, filepath.Dir(o.scripts)
+	cmd.Env, cmd.Dir = env, filepath.Dir(dir)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	var errs bytes.Buffer
@@ -103,22 +120,22 @@ func (c client) run(ctx context.Context, o options, env []string, out io.Writer,
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%s: %w", c.title, err)
+		return err
 	}
 	failed := t.failed
 	before := t.passed + t.failed
-	if err := t.read(said, out, c.title+" "+version); err != nil {
-		return fmt.Errorf("%s: %w", c.title, err)
+	if err := t.read(said, out, client); err != nil {
+		return errors.Join(err, cmd.Wait())
 	}
 	err = cmd.Wait()
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err == nil && t.passed+t.failed == before {
-		err = fmt.Errorf("it said nothing of any step")
+		err = errors.New("it said nothing of any step")
 	}
 	if err != nil && t.failed == failed {
-		return t.fail(out, c.title+" "+version, "to its end", fmt.Sprintf("%v: %s", err, oneLine(errs.String())))
+		return t.fail(out, client, "to its end", fmt.Sprintf("%v: %s", err, oneLine(errs.String())))
 	}
 	return nil
 }

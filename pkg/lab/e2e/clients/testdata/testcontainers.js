@@ -30,16 +30,16 @@ steps([
       stream.on('data', (b) => { text += b; if (text.includes('It works')) { clearTimeout(late); stream.destroy(); done(); } });
     });
   }],
+  ['restart', async () => { await box.restart({ timeout: 1 }); }],
+  ['stop', async () => { await box.stop({ timeout: 1 }); await web.stop({ timeout: 1 }); await network.stop(); }],
+  ['left to the reaper', async () => {
+    box = await new GenericContainer('busybox').withCommand(['sleep', '600']).withLabels({ 'left-by': 'testcontainers' }).start();
+  }],
   ['copy to and from', async () => {
     await box.copyContentToContainer([{ content: 'some text', target: '/tmp/file' }]);
     const tar = await box.copyArchiveFromContainer('/tmp/file');
     let text = '';
     for await (const b of tar) text += b;
     steps.has(text, 'some text');
-  }],
-  ['restart', async () => { await box.restart({ timeout: 1 }); }],
-  ['stop', async () => { await box.stop({ timeout: 1 }); await web.stop({ timeout: 1 }); await network.stop(); }],
-  ['left to the reaper', async () => {
-    await new GenericContainer('busybox').withCommand(['sleep', '600']).withLabels({ 'left-by': 'testcontainers-node' }).start();
   }],
 ], true);

@@ -99,17 +99,6 @@ func main() {
 		}
 		return nil
 	})
-	step("copy to and from", func() error {
-		if err := box.CopyToContainer(ctx, []byte("some text"), "/tmp/file", 0o644); err != nil {
-			return err
-		}
-		r, err := box.CopyFileFromContainer(ctx, "/tmp/file")
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		return has(r, "some text")
-	})
 	step("stop and start", func() error {
 		grace := time.Second
 		if err := box.Stop(ctx, &grace); err != nil {
@@ -125,10 +114,21 @@ func main() {
 		}
 		return net.Remove(ctx)
 	})
-	step("left to the reaper", func() error {
-		_, err := testcontainers.Run(ctx, "busybox:latest",
-			testcontainers.WithCmd("sleep", "600"), testcontainers.WithLabels(map[string]string{"left-by": "testcontainers-go"}))
+	step("left to the reaper", func() (err error) {
+		box, err = testcontainers.Run(ctx, "busybox:latest",
+			testcontainers.WithCmd("sleep", "600"), testcontainers.WithLabels(map[string]string{"left-by": "testcontainers"}))
 		return err
+	})
+	step("copy to and from", func() error {
+		if err := box.CopyToContainer(ctx, []byte("some text"), "/tmp/file", 0o644); err != nil {
+			return err
+		}
+		r, err := box.CopyFileFromContainer(ctx, "/tmp/file")
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		return has(r, "some text")
 	})
 	if failed {
 		os.Exit(1)
