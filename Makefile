@@ -66,7 +66,11 @@ conformance: build isos ## the same scripts on a real dockerd and on vic; ARGS="
 	@.ci/dockerd >/dev/null
 	go run ./pkg/lab/e2e/conformance $(ARGS)
 
+clients: build isos ## run other people's Docker clients; ARGS="-only compose" for one
+	@.ci/clients
+	@go run ./pkg/lab/e2e/clients $(ARGS)
+
 clean: ## remove what was built
 	rm -rf bin .cache
 
-.PHONY: help deps build isos machines run lab test lint fuzz bench conformance clean
+.PHONY: help deps build isos machines run lab test lint fuzz bench conformance clients clean

@@ -40,7 +40,7 @@ func (p *PortLayer) report(id string, r tetherproto.Report) {
 	}
 	switch r.Kind {
 	case tetherproto.ReportStarted:
-		m.OnStarted(id, r.PID)
+		m.OnStarted(id, r.PID, r.Started)
 	case tetherproto.ReportExited:
 		m.OnExited(id, r.Exit)
 	case tetherproto.ReportAddresses:

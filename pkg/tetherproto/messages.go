@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/crypto/ssh"
@@ -31,7 +32,7 @@ type ReportKind string
 
 // The kinds of report.
 const (
-	ReportStarted   ReportKind = "started"   // PID is set
+	ReportStarted   ReportKind = "started"   // PID and Started are set
 	ReportExited    ReportKind = "exited"    // Exit is set
 	ReportAddresses ReportKind = "addresses" // Addresses is set
 	ReportOOM       ReportKind = "oom"
@@ -42,6 +43,7 @@ const (
 type Report struct {
 	Kind      ReportKind        `json:"kind"`
 	PID       int               `json:"pid,omitempty"`
+	Started   time.Time         `json:"started,omitzero"` // by the guest's clock, as the times of its output
 	Exit      spec.ExitStatus   `json:"exit,omitzero"`
 	Addresses map[string]string `json:"addresses,omitempty"` // by network, CIDR form
 }

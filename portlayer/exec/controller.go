@@ -217,8 +217,9 @@ func (c *Controller) started(pid int, at time.Time) {
 		c.gen++
 		return
 	}
-	if at.IsZero() {
-		at = c.m.cfg.Now().UTC()
+	known := !at.IsZero()
+	if !known {
+		at = c.m.cfg.Now().UTC() // until the guest tells
 	}
 	if !c.run.on {
 		// The call that turned it on may not have come back yet: what was read
@@ -228,6 +229,9 @@ func (c *Controller) started(pid int, at time.Time) {
 	}
 	c.status.Pid = pid
 	if c.run.isStarted() {
+		if known {
+			c.status.Started = at
+		}
 		return
 	}
 	close(c.run.started)

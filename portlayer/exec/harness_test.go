@@ -428,7 +428,7 @@ func (l *line) start() time.Time {
 	at := time.Now().UTC()
 	l.set(guestinfo.StartedPairs(l.id, 7, at))
 	if m := l.g.manager(); m != nil {
-		m.OnStarted(l.id, 7)
+		m.OnStarted(l.id, 7, time.Time{})
 	}
 	return at
 }

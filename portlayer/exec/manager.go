@@ -193,10 +193,11 @@ func (m *Manager) HostKey(ctx context.Context, id string) (ssh.PublicKey, error)
 	return key, nil
 }
 
-// OnStarted is told by the line that the process runs.
-func (m *Manager) OnStarted(id string, pid int) {
+// OnStarted is told by the line that the process runs, and since when by the guest's
+// clock, as its output is timed; zero: now, until that is told.
+func (m *Manager) OnStarted(id string, pid int, at time.Time) {
 	if c, err := m.find(id); err == nil {
-		c.started(pid, time.Time{})
+		c.started(pid, at)
 	}
 }
 

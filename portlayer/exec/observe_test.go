@@ -39,13 +39,19 @@ func TestStartedWhileTheVMIsRead(t *testing.T) {
 	}
 	seen := m.generations()
 	early := read()
-	m.OnStarted(c.id, 7)
+	m.OnStarted(c.id, 7, time.Time{})
 	if err := c.observe(early, seen[c.id]); !errors.Is(err, errOld) {
 		t.Fatalf("what was read before is believed: %v", err)
 	}
 	seen = m.generations()
 	if err := c.observe(read(guestinfo.StartedPairs(c.id, 7, time.Now().UTC())...), seen[c.id]); err != nil {
 		t.Fatal(err)
+	}
+	// Output of the process is never older than its start, however late that was told.
+	begun := time.Now().UTC().Add(-time.Minute)
+	m.OnStarted(c.id, 7, begun)
+	if !c.status.Started.Equal(begun) {
+		t.Errorf("started %s, the guest says %s", c.status.Started, begun)
 	}
 	if len(got) != 1 || got[0] != spec.EventStarted || c.phase != spec.PhaseRunning || c.status.Pid != 7 {
 		t.Errorf("events %v, phase %s, pid %d", got, c.phase, c.status.Pid)
@@ -70,7 +76,7 @@ func TestOffReadBeforeStarted(t *testing.T) {
 	c.touch()
 	seen := m.generations()
 	off := vsphere.VM{Ref: c.vm, Power: types.VirtualMachinePowerStatePoweredOff, Config: map[string]string{}}
-	m.OnStarted(c.id, 7)
+	m.OnStarted(c.id, 7, time.Time{})
 	if err := c.observe(off, seen[c.id]); !errors.Is(err, errOld) {
 		t.Errorf("what was read before is believed: %v", err)
 	}

@@ -3,6 +3,7 @@ package exec
 import (
 	"io"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -27,7 +28,7 @@ func TestSnapshotsChangeWithTheContainer(t *testing.T) {
 		true   func(*spec.View) bool
 	}{
 		{"addresses", func() { m.OnAddresses("one", map[string]string{"bridge": "172.16.0.2/16"}) }, func(v *spec.View) bool { return v.Status.Addresses["bridge"] != "" }},
-		{"started", func() { m.OnStarted("one", 7) }, func(v *spec.View) bool { return v.Status.Pid == 7 }},
+		{"started", func() { m.OnStarted("one", 7, time.Time{}) }, func(v *spec.View) bool { return v.Status.Pid == 7 }},
 		{"reported", func() { c.reported(spec.ExitStatus{Code: 3}) }, func(v *spec.View) bool { return v.Status.Pid == 0 }},
 		{"renamed", func() {
 			c.mu.Lock()

@@ -16,6 +16,7 @@ import (
 // engine that comes late learns the same.
 type state struct {
 	pid       int
+	started   time.Time
 	running   bool
 	ending    bool // the process has ended, its output is on its way
 	exited    bool
@@ -39,7 +40,7 @@ func (m *Manager) change(f func(s *state)) {
 }
 
 func (m *Manager) setStarted(p *proc.Process) {
-	m.change(func(s *state) { s.pid, s.running = p.Pid(), true })
+	m.change(func(s *state) { s.pid, s.started, s.running = p.Pid(), p.Started(), true })
 }
 
 func (m *Manager) setEnding() { m.change(func(s *state) { s.ending = true }) }
@@ -68,7 +69,7 @@ func (m *Manager) reportTo(ctx context.Context, c *connection) {
 			reports = append(reports, tetherproto.Report{Kind: tetherproto.ReportAddresses, Addresses: now.addresses})
 		}
 		if now.running && !told.running {
-			reports = append(reports, tetherproto.Report{Kind: tetherproto.ReportStarted, PID: now.pid})
+			reports = append(reports, tetherproto.Report{Kind: tetherproto.ReportStarted, PID: now.pid, Started: now.started})
 		}
 		if now.exited && now.exit.OOM {
 			reports = append(reports, tetherproto.Report{Kind: tetherproto.ReportOOM})

@@ -112,7 +112,7 @@ type MountRequest struct {
 			Options map[string]string
 		}
 	}
-	// BindOptions and ImageOptions are refused.
+	// BindOptions are those of /var/run/docker.sock; ImageOptions are refused.
 	BindOptions, ImageOptions any
 	TmpfsOptions              *struct {
 		SizeBytes int64

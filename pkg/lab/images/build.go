@@ -58,7 +58,7 @@ func Build(ctx context.Context, cfg Config) (map[string]v1.Image, error) {
 	}
 	out := map[string]v1.Image{}
 	for name, make := range map[string]func(context.Context) (v1.Image, error){
-		HelloWorld: b.helloWorld, Busybox: b.busyboxImage, Web: b.web, Layers: b.layers, Damaged: b.damaged, Ryuk: b.ryuk,
+		HelloWorld: b.helloWorld, Busybox: b.busyboxImage, Web: b.web, Layers: b.layers, Damaged: b.damaged, Ryuk: b.ryuk, OldRyuk: b.ryuk,
 	} {
 		img, err := make(ctx)
 		if err != nil {

@@ -34,7 +34,7 @@ func TestBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{HelloWorld, Busybox, Web, Layers, Damaged, Ryuk} {
+	for _, name := range []string{HelloWorld, Busybox, Web, Layers, Damaged, Ryuk, OldRyuk} {
 		img := imgs[name]
 		if img == nil {
 			t.Fatalf("no %s", name)

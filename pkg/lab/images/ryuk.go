@@ -6,9 +6,13 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Ryuk is the name under which Testcontainers' clients ask for their reaper. What
-// is in it is a stand-in, see reaper/main.go.
-const Ryuk = "testcontainers/ryuk:0.14.0"
+// Ryuk and OldRyuk are the names under which Testcontainers' clients ask for their
+// reaper: that for Go 0.45, and that for Node 10. What is in them is a stand-in, see
+// reaper/main.go.
+const (
+	Ryuk    = "testcontainers/ryuk:0.14.0"
+	OldRyuk = "testcontainers/ryuk:0.11.0"
+)
 
 func (b *builder) ryuk(ctx context.Context) (v1.Image, error) {
 	bin, err := b.program(ctx, "reaper")
