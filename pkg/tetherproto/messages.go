@@ -36,6 +36,7 @@ const (
 	ReportExited    ReportKind = "exited"    // Exit is set
 	ReportAddresses ReportKind = "addresses" // Addresses is set
 	ReportOOM       ReportKind = "oom"
+	ReportPaused    ReportKind = "paused" // Paused says whether it is
 )
 
 // Report is what the guest tells of its own accord. The same is in guestinfo,
@@ -46,6 +47,7 @@ type Report struct {
 	Started   time.Time         `json:"started,omitzero"` // by the guest's clock, as the times of its output
 	Exit      spec.ExitStatus   `json:"exit,omitzero"`
 	Addresses map[string]string `json:"addresses,omitempty"` // by network, CIDR form
+	Paused    bool              `json:"paused,omitempty"`
 }
 
 // AttachRequest says which streams a client wants.
@@ -96,6 +98,7 @@ type callRequest struct {
 	Unit   int    `json:"unit,omitempty"`
 
 	Network *spec.NetworkUpdate `json:"network,omitempty"`
+	Limits  *spec.Limits        `json:"limits,omitempty"`
 }
 
 type reply struct {

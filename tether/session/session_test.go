@@ -195,7 +195,7 @@ func (v *vm) shake(link *tetherproto.Link) *tetherproto.Client {
 func (v *vm) run() <-chan spec.ExitStatus {
 	done := make(chan spec.ExitStatus, 1)
 	v.wg.Go(func() {
-		exit, err := v.m.Run(v.ctx, "/")
+		exit, err := v.m.Run(v.ctx, "/", nil)
 		if err != nil {
 			v.t.Error("run:", err)
 		}
@@ -232,6 +232,9 @@ func (v *vm) kinds() string {
 	defer v.mu.Unlock()
 	var k []string
 	for _, r := range v.reports {
+		if r.Kind == tetherproto.ReportPaused && !r.Paused {
+			continue // what an engine hears that finds the process running
+		}
 		k = append(k, string(r.Kind))
 	}
 	return strings.Join(k, ",")

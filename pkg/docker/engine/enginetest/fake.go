@@ -28,6 +28,8 @@ type Fake struct {
 	// OnStart, when set, runs at the beginning of Start; its error is Start's, and
 	// the container then exits as one that could not be turned on.
 	OnStart func(id string) error
+	// Measure says what containers use. Set before use.
+	Measure Measure
 
 	mu         sync.Mutex // guards all below
 	containers map[string]*container
@@ -49,6 +51,7 @@ type container struct {
 	run     *process
 	execs   map[string]*process
 	files   map[string]string // by path, those that were put there
+	asked   int               // how often Stats was
 }
 
 // New makes a Fake with the standard programs.
