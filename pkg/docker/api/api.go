@@ -97,7 +97,7 @@ func New(cfg Config) (http.Handler, error) {
 	for _, rr := range []router.Router{
 		container.NewRouter(containerBackend{s}, decoder{}, true),
 		volume.NewRouter(volumes{s}, noCluster{}),
-		system.NewRouter(systemBackend{s}, nil, nil, func() map[string]bool { return map[string]bool{"buildkit": s.Builder != nil} }),
+		system.NewRouter(systemBackend{s}, nil, s.buildBackend(), func() map[string]bool { return map[string]bool{"buildkit": s.Builder != nil} }),
 	} {
 		for _, rt := range rr.Routes() {
 			add(rt.Method(), rt.Path(), rt.Handler())
