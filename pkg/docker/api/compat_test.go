@@ -131,7 +131,7 @@ func routeTable(t *testing.T) string {
 	b.WriteString("\n| endpoint | answer |\n|---|---|\n")
 	for _, r := range strings.Split(strings.TrimSpace(string(list)), "\n") {
 		method, path, _ := strings.Cut(r, " ")
-		h := serveWith(t, func(c *engine.Config) { c.Volumes = enginetest.NewVolumes("default") })
+		h := serveAll(t, false, func(c *engine.Config) { c.Volumes = enginetest.NewVolumes("default") }, withBuilder(t))
 		h.run("runs", "sleep", "1h")
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r, h.probe(method, path))
 	}

@@ -46,7 +46,7 @@ func serve(t testing.TB, useTLS bool) *harness { return serveAll(t, useTLS, nil)
 // serveWith is serve without TLS, over an engine that change configures.
 func serveWith(t testing.TB, change func(*engine.Config)) *harness { return serveAll(t, false, change) }
 
-func serveAll(t testing.TB, useTLS bool, change func(*engine.Config)) *harness {
+func serveAll(t testing.TB, useTLS bool, change func(*engine.Config), changeAPI ...func(*api.Config)) *harness {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -67,11 +67,15 @@ func serveAll(t testing.TB, useTLS bool, change func(*engine.Config)) *harness {
 	done := make(chan error, 1)
 	go func() { done <- h.e.Run(ctx) }()
 	<-h.e.Ready()
-	handler, err := api.New(api.Config{
+	apiConfig := api.Config{
 		Engine: h.e, Log: logrus.NewEntry(log), Context: ctx, Version: "1.2.3", Commit: "c0ffee", BuildTime: "2026-01-02T03:04:05Z", Name: "VCH001",
 		ID: "6f9619ff-8b86-d011-b42d-00c04fc964ff", RegistryMirrors: []string{"http://registry.lab.test:5000"}, InsecureRegistries: []string{"127.0.0.0/8", "registry.lab.test:5000"},
 		RegistryTransport: nearRegistries{},
-	})
+	}
+	for _, c := range changeAPI {
+		c(&apiConfig)
+	}
+	handler, err := api.New(apiConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
