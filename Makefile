@@ -44,7 +44,11 @@ run: build isos ## start the lab, create a VCH, run hello-world
 lab: build isos ## start the lab and print how to use it
 	bin/vic-lab up
 
-test: deps build isos ## every test: pure, simulator, real VMs, docker client
+bin/docker-buildx bin/images/buildkit/of &: .ci/buildkit .ci/buildx pkg/lab/images/buildkit/go.sum bin/images ## (what tests of docker build need)
+	.ci/buildkit
+	.ci/buildx
+
+test: deps build isos bin/docker-buildx bin/images/buildkit/of ## every test: pure, simulator, real VMs, docker client
 	$(if $(CI),.ci/race >/dev/null)
 	$(RACE) -timeout 10m $(PKGS)
 	go test -tags vm,e2e -p 1 -timeout 30m $(VMPKGS)

@@ -15,5 +15,6 @@
 //
 // It knows neither HTTP nor Docker's types nor where buildkitd runs.
 //
-// Start reading at Builder; the wire is in proxy.go, a classic build in build.go.
+// docs/build.md tells users. Start reading at Builder; the wire is in proxy.go, a
+// classic build in build.go.
 package builder
