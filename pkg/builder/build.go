@@ -58,8 +58,8 @@ type Output struct {
 // Progress is told what a build does; called from one goroutine at a time.
 type Progress func(*control.StatusResponse)
 
-// Build builds and gives the image's id; with an Output, what BuildKit answers has
-// none and neither has this. It ends with ctx.
+// Build builds and gives the image's id, which is empty with another Output. It ends
+// with ctx. Context may be in a Read when it returns, so whoever gave it is to close it.
 func (u *Use) Build(ctx context.Context, o Options, p Progress) (id string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -80,7 +80,7 @@ func (u *Use) Build(ctx context.Context, o Options, p Progress) (id string, err 
 		}()
 		defer func() {
 			cancel()
-			<-ended // what is left of the context is not read after this
+			<-ended
 		}()
 	}
 	told := make(chan error, 1)

@@ -1,0 +1,50 @@
+package images
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/containerd/errdefs"
+)
+
+func TestBuildKit(t *testing.T) {
+	dir, programs := t.TempDir(), t.TempDir()
+	cfg := Config{Dir: dir, Log: quiet()}
+	if err := WriteBuildKit(t.Context(), cfg, programs, "v1", filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without programs: %v", err)
+	}
+	bin, err := (&builder{cfg: cfg}).busybox(t.Context()) // a static program
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"buildkitd", "buildctl", "runc"} {
+		if err := os.WriteFile(filepath.Join(programs, name), bin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := filepath.Join(dir, "buildkit")
+	if got, err := ReadBuildKit(out); len(got) != 0 || err != nil {
+		t.Errorf("before it is made: %v %v", got, err)
+	}
+	if err := WriteBuildKit(t.Context(), cfg, programs, "v1", out); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadBuildKit(out)
+	if err != nil || len(got) != 2 || got["moby/buildkit:v1"] == nil || got["moby/buildkit:buildx-stable-1"] == nil {
+		t.Fatalf("%v %v", got, err)
+	}
+	c, err := got["moby/buildkit:v1"].ConfigFile()
+	if err != nil || !slices.Equal(c.Config.Entrypoint, []string{"buildkitd"}) || len(c.RootFS.DiffIDs) != 3 {
+		t.Errorf("%+v %v", c, err)
+	}
+	index := filepath.Join(out, "index.json")
+	if err := os.WriteFile(index, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadBuildKit(out); !errdefs.IsDataLoss(err) {
+		t.Errorf("without a manifest: %v", err)
+	}
+}
