@@ -79,7 +79,11 @@ type export struct {
 // receive reads the archive that buildkitd sends; the image is in the store, or the
 // call has failed, when buildkitd gets the answer.
 func (e *export) receive(s grpc.ServerStream) error {
-	id, err := e.load(s.Context(), &sentBytes{s: s})
+	r := &sentBytes{s: s}
+	id, err := e.load(s.Context(), r)
+	if err == nil { // what pads the archive: the sender would take an early answer for a refusal
+		_, err = io.Copy(io.Discard, r)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.id, e.err = id, err
