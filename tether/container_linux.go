@@ -18,6 +18,7 @@ import (
 	"github.com/vic-engine/vic/pkg/guestinfo"
 	"github.com/vic-engine/vic/pkg/policy/firewall"
 	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/tether/cgroup"
 	"github.com/vic-engine/vic/tether/session"
 	"github.com/vic-engine/vic/tether/system"
 )
@@ -51,6 +52,7 @@ type Container struct {
 	spec        spec.Container
 	maintenance bool
 	session     *session.Manager
+	group       *cgroup.Group
 	output      *os.File // ttyS1
 	nics        nics
 	disksOf     volumeDisks
@@ -222,6 +224,7 @@ func (c *Container) root(context.Context) error {
 	r := c.spec.Root
 	return system.KernelFilesystems(rootDir, system.RootOptions{
 		ShmBytes: r.ShmSizeBytes, Privileged: c.spec.Process.Privileged, NoShm: r.NoShm, OwnPaths: r.OwnPaths,
+		Cgroup: c.group.Dir(),
 	})
 }
 
@@ -354,7 +357,8 @@ func (c *Container) process(ctx context.Context) error {
 	if err := c.closeUntold(); err != nil {
 		return err
 	}
-	exit, err := c.session.Run(ctx, rootDir)
+	c.giveRoom()
+	exit, err := c.session.Run(ctx, rootDir, c.group)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ func containerSteps() []Step[*Container] {
 		step("hostname", (*Container).hostname),
 		step("network", (*Container).network),
 		step("disks", (*Container).disks),
+		step("control group", (*Container).controlGroup),
 		step("root", (*Container).root),
 		step("volumes", (*Container).volumes),
 		step("addresses", (*Container).addresses),

@@ -21,7 +21,7 @@ func TestSteps(t *testing.T) {
 	const early = "kernel filesystems, kernel modules, guest RPC, kind of VM, reaper"
 	for kind, want := range map[string]string{
 		"": early,
-		guestinfo.KindContainer: early + ", configuration, control line, hostname, network, disks, root, volumes, addresses, " +
+		guestinfo.KindContainer: early + ", configuration, control line, hostname, network, disks, control group, root, volumes, addresses, " +
 			"devices, host files, kernel parameters, system paths, tools, shares, process",
 		guestinfo.KindAppliance: early + ", configuration, hostname, networks, tools, scratch disk, seal key, guest RPC for others, " +
 			"late modules, forwarding, debugging, addresses, secrets, engine",

@@ -199,7 +199,7 @@ func busybox(t *testing.T) func() (io.ReadCloser, error) {
 	put(tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:0::/:/bin/sh\n"))
 	put(tar.Header{Name: "etc/hosts", Typeflag: tar.TypeSymlink, Linkname: "/proc/self/exe"}, nil)
 	put(tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, program)
-	for _, a := range []string{"sh", "cat", "ls", "mount", "touch", "sleep", "tty", "hostname", "id", "grep", "ip", "stat", "wget", "true", "echo"} {
+	for _, a := range []string{"sh", "cat", "ls", "mount", "touch", "sleep", "cut", "mkdir", "tty", "hostname", "id", "grep", "ip", "stat", "wget", "true", "echo"} {
 		put(tar.Header{Name: "bin/" + a, Typeflag: tar.TypeLink, Linkname: "bin/busybox", Mode: 0o755}, nil)
 	}
 	if err := w.Close(); err != nil {

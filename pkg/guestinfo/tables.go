@@ -22,6 +22,14 @@ func containerFields() []field[spec.Container] {
 		{name: "resources/cpushares", at: func(c *c) any { return &c.Resources.CPUShares }, option: "--cpu-shares", doc: "CPU shares", hidden: true},
 		{name: "resources/reservationmb", at: func(c *c) any { return &c.Resources.ReservationMB }, option: "--memory-reservation", doc: "reserved memory in MiB", hidden: true},
 
+		{name: "limits/memory", at: func(c *c) any { return &c.Limits.Memory }, option: "--memory", doc: "memory of the container's processes in bytes; unset: all that the VM has"},
+		{name: "limits/memorylow", at: func(c *c) any { return &c.Limits.MemoryLow }, option: "--memory-reservation", doc: "memory that is taken from the processes last, in bytes"},
+		{name: "limits/cpuquota", at: func(c *c) any { return &c.Limits.CPUQuota }, option: "--cpus", doc: "time on CPUs in each period, in microseconds; unset: no limit"},
+		{name: "limits/cpuperiod", at: func(c *c) any { return &c.Limits.CPUPeriod }, option: "--cpu-period", doc: "that period in microseconds; unset: 100000"},
+		{name: "limits/cpushares", at: func(c *c) any { return &c.Limits.CPUShares }, option: "--cpu-shares", doc: "CPU shares inside the guest"},
+		{name: "limits/pids", at: func(c *c) any { return &c.Limits.Pids }, option: "--pids-limit", doc: "number of processes and threads; unset: no limit"},
+		{name: "limits/oomscoreadj", at: func(c *c) any { return &c.Limits.OOMScoreAdj }, option: "--oom-score-adj", doc: "adjustment of the processes' OOM score, -1000 to 1000"},
+
 		{name: "root/imagedisk", at: func(c *c) any { return &c.Root.ImageDisk }, doc: "datastore path of the image's read-only disk", hidden: true},
 		{name: "root/sizemb", at: func(c *c) any { return &c.Root.SizeMB }, option: "--storage-opt size", doc: "capacity of the read-write disk in MiB", hidden: true},
 		{name: "root/readonly", at: func(c *c) any { return &c.Root.ReadOnly }, option: "--read-only", doc: "the root filesystem is read-only"},

@@ -40,6 +40,8 @@ type Container struct {
 	VCH string
 
 	Resources Resources
+	// Limits are what the guest itself holds the container's processes to.
+	Limits Limits
 	// Process is the container's own process, the session whose id is ID.
 	Process Process
 	// Root is how the root filesystem is put together.

@@ -91,13 +91,13 @@ func (p *Process) Resize(rows, cols int) error {
 // Release closes what the process's streams hold. Called when they were read.
 func (p *Process) Release() { p.io.closeParent() }
 
-func (p *Process) watch(end <-chan unix.WaitStatus, oomBefore int) {
+func (p *Process) watch(end <-chan unix.WaitStatus, oom func() bool) {
 	ws := <-end
 	st := spec.ExitStatus{Started: p.started, Stopped: time.Now().UTC(), Code: ws.ExitStatus()}
 	if ws.Signaled() {
 		st.Signal = int(ws.Signal())
 		st.Code = 128 + st.Signal
-		st.OOM = ws.Signal() == unix.SIGKILL && oomKills() > oomBefore
+		st.OOM = ws.Signal() == unix.SIGKILL && oom()
 	}
 	p.status = st
 	close(p.done)

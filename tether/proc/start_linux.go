@@ -20,6 +20,19 @@ type Options struct {
 	Process spec.Process
 	// OwnMounts gives the process a mount namespace of its own.
 	OwnMounts bool
+	Group   Group
+}
+
+// Group is the control group that a process starts in. Zero: ours.
+type Group struct {
+	// Dir is the group's folder.
+	Dir string
+	// Beside is a process whose cgroup namespace is shared; 0: the new process
+	// begins one, whose topmost group is Dir.
+	Beside int
+	// OOMKills counts the kernel's kills in the group for want of memory; nil:
+	// those in the whole system.
+	OOMKills func() int
 }
 
 // Start runs a process. A nil reaper waits for this one process alone. An error
@@ -72,26 +85,43 @@ func Start(reaper *Reaper, o Options) (*Process, error) {
 	if euid := os.Geteuid(); euid == 0 || o.Process.User != "" && who.uid != uint32(euid) {
 		attr.Sys.Credential = &syscall.Credential{Uid: who.uid, Gid: who.gid, Groups: who.groups}
 	}
-	oomBefore := oomKills()
+	kills := o.Group.OOMKills
+	if kills == nil {
+		kills = oomKills
+	}
+	if o.Group.Dir != "" {
+		fd, err := unix.Open(o.Group.Dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			io.closeParent()
+			return nil, guestFailed(fmt.Errorf("control group %s: %w", o.Group.Dir, err))
+		}
+		defer unix.Close(fd)
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, fd
+		if o.Group.Beside == 0 {
+			attr.Sys.Unshareflags |= unix.CLONE_NEWCGROUP
+		}
+	}
+	oomBefore := kills()
 	p := &Process{reaper: reaper, io: io, tty: o.Process.TTY, done: make(chan struct{})}
 	argv := append([]string{o.Process.Path}, o.Process.Args...)
 	var end <-chan unix.WaitStatus
 	p.pid, end, err = reaper.fork(func() (int, error) {
 		p.started = time.Now().UTC()
-		return forkLimited(program, argv, attr, set, all || os.Geteuid() != 0, limits, o.Process.NoNewPrivileges)
+		return forkLimited(program, argv, attr, o.Group.Beside, set, all || os.Geteuid() != 0, limits, o.Process.NoNewPrivileges)
 	})
 	if err != nil {
 		io.closeParent()
 		return nil, execError(o.Process.Path, program, err)
 	}
-	go p.watch(end, oomBefore)
+	go p.watch(end, func() bool { return kills() > oomBefore })
 	return p, nil
 }
 
 // forkLimited forks from a thread of its own, which carries the capabilities
-// that the child may have, and sets the child's limits before its first
-// instruction. The thread ends afterwards.
-func forkLimited(program string, argv []string, attr *syscall.ProcAttr, set uint64, all bool, limits []limit, noNew bool) (int, error) {
+// that the child may have and is in the cgroup namespace of the process beside (0:
+// in ours), and sets the child's limits before its first instruction. The thread
+// ends afterwards.
+func forkLimited(program string, argv []string, attr *syscall.ProcAttr, beside int, set uint64, all bool, limits []limit, noNew bool) (int, error) {
 	type result struct {
 		pid int
 		err error
@@ -100,6 +130,10 @@ func forkLimited(program string, argv []string, attr *syscall.ProcAttr, set uint
 	go func() {
 		// Never unlocked: the thread must not run anything else.
 		runtime.LockOSThread()
+		if err := enterNamespace(beside); err != nil {
+			done <- result{0, err}
+			return
+		}
 		if !all {
 			if err := limitThread(set); err != nil {
 				done <- result{0, err}
@@ -121,6 +155,22 @@ func forkLimited(program string, argv []string, attr *syscall.ProcAttr, set uint
 	}()
 	r := <-done
 	return r.pid, r.err
+}
+
+// enterNamespace takes the calling thread into the cgroup namespace of a process.
+func enterNamespace(of int) error {
+	if of == 0 {
+		return nil
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/cgroup", of), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		err = unix.Setns(fd, unix.CLONE_NEWCGROUP)
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup namespace of process %d: %w", of, err)
+	}
+	return nil
 }
 
 // execError gives Docker's words for a program that was found and yet did not run.

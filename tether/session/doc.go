@@ -13,7 +13,7 @@
 //		Logger:    entry,
 //	})
 //	go m.ServeLine(ctx, open)         // as early as possible: the line comes up while disks are mounted
-//	exit, err := m.Run(ctx, "/run/root") // when the root is ready: starts the process, returns when all is reported
+//	exit, err := m.Run(ctx, "/run/root", group) // when the root is ready: starts the process, returns when all is reported
 //
 // open is func() (io.ReadWriteCloser, error); session.OpenLine("/dev/ttyS0")
 // opens a serial port raw. Run returns after the output is drained to the log and

@@ -139,7 +139,11 @@ func (h handler) startExec(r tetherproto.ExecRequest) (*proc.Process, error) {
 	}
 	process := h.withHostname(r.Process)
 	process.OpenStdin = r.Stdin
-	p, err := proc.Start(h.cfg.Reaper, proc.Options{Root: h.root, Process: process})
+	group, err := h.execGroup()
+	if err != nil {
+		return nil, err
+	}
+	p, err := proc.Start(h.cfg.Reaper, proc.Options{Root: h.root, Process: process, Group: group})
 	if err != nil {
 		return nil, err
 	}

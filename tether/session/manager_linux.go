@@ -15,6 +15,7 @@ import (
 	"github.com/vic-engine/vic/pkg/logframe"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/tetherproto"
+	"github.com/vic-engine/vic/tether/cgroup"
 	"github.com/vic-engine/vic/tether/proc"
 )
 
@@ -85,9 +86,10 @@ type Manager struct {
 	started  chan struct{} // closed when the process runs or cannot
 	stopping chan struct{} // closed by Stop before the start
 
-	mu        sync.Mutex // guards what follows
-	root      string     // set when processes may run
-	rows      int        // terminal size asked for before the start
+	mu        sync.Mutex    // guards what follows
+	root      string        // set when processes may run
+	group     *cgroup.Group // likewise; nil: there is none
+	rows      int           // terminal size asked for before the start
 	cols      int
 	process   *proc.Process
 	startErr  error

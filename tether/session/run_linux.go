@@ -15,20 +15,21 @@ import (
 
 	"github.com/vic-engine/vic/pkg/logframe"
 	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/tether/cgroup"
 	"github.com/vic-engine/vic/tether/proc"
 )
 
-// Run starts the container's process in root and returns how it ended, when its
-// output is in the log and with the clients and its end was reported. The waits
+// Run starts the container's process in root and in group (nil: in ours), and
+// returns how it ended, when its output is in the log and with the clients and its end was reported. The waits
 // for a line that is gone are bounded. Only ctx's end is an error: a process that
 // could not be started has an exit status too.
-func (m *Manager) Run(ctx context.Context, root string) (spec.ExitStatus, error) {
+func (m *Manager) Run(ctx context.Context, root string, group *cgroup.Group) (spec.ExitStatus, error) {
 	m.raiseFiles()
 	m.mark(logframe.KindStart)
 	if err := m.awaitRelease(ctx); err != nil {
 		return spec.ExitStatus{}, err
 	}
-	p, err := m.start(root)
+	p, err := m.start(root, group)
 	if err != nil {
 		exit := exitOf(startError(err))
 		m.log.WithError(err).Warn("process not started")
@@ -85,11 +86,11 @@ func (m *Manager) awaitRelease(ctx context.Context) error {
 	return nil
 }
 
-func (m *Manager) start(root string) (*proc.Process, error) {
+func (m *Manager) start(root string, group *cgroup.Group) (*proc.Process, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer close(m.started)
-	m.root = root
+	m.root, m.group = root, group
 	if m.stopAsked {
 		m.startErr = stoppedBefore(m.cfg.Container.Process.StopSignal)
 		return nil, m.startErr
@@ -98,7 +99,7 @@ func (m *Manager) start(root string) (*proc.Process, error) {
 	if m.rows > 0 && m.cols > 0 {
 		p.Rows, p.Cols = m.rows, m.cols
 	}
-	m.process, m.startErr = proc.Start(m.cfg.Reaper, proc.Options{Root: root, Process: p})
+	m.process, m.startErr = proc.Start(m.cfg.Reaper, proc.Options{Root: root, Process: p, Group: m.mainGroup()})
 	return m.process, m.startErr
 }
 

@@ -195,7 +195,7 @@ func (v *vm) shake(link *tetherproto.Link) *tetherproto.Client {
 func (v *vm) run() <-chan spec.ExitStatus {
 	done := make(chan spec.ExitStatus, 1)
 	v.wg.Go(func() {
-		exit, err := v.m.Run(v.ctx, "/")
+		exit, err := v.m.Run(v.ctx, "/", nil)
 		if err != nil {
 			v.t.Error("run:", err)
 		}

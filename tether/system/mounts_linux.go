@@ -41,6 +41,16 @@ func Pseudo() []Mount {
 	}
 }
 
+// CgroupDir is where Cgroups mounts the hierarchy.
+const CgroupDir = "/sys/fs/cgroup"
+
+// Cgroups mounts the kernel's control groups. Not with nsdelegate: then nobody in
+// the container's cgroup namespace could start a process in its group from ours,
+// which an exec is (cgroup_procs_write_permission of kernel/cgroup/cgroup.c).
+func Cgroups() error {
+	return Mount{"cgroup2", CgroupDir, "cgroup2", safe, "memory_recursiveprot"}.Do()
+}
+
 // Ext4Idle are mount options without which a thread of ext4's works on its own:
 // it zeroes inode tables, gigabytes on a large thin disk, and reads all bitmaps.
 const Ext4Idle = "noinit_itable,no_prefetch_block_bitmaps"

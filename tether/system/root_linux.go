@@ -20,6 +20,9 @@ type RootOptions struct {
 	NoShm      bool  // no /dev/shm
 	// OwnPaths leaves it to HidePaths what is hidden and read-only.
 	OwnPaths bool
+	// Cgroup is the folder of the container's control group, which it sees as
+	// /sys/fs/cgroup; empty: it sees none.
+	Cgroup string
 }
 
 // Overlay joins a read-only lower folder and a writable upper one at target.
@@ -53,10 +56,16 @@ func rootMounts(root string, o RootOptions) []Mount {
 	list := []Mount{
 		{"proc", in("proc"), "proc", safe, ""},
 		{"sysfs", in("sys"), "sysfs", sys, ""},
-		{"cgroup2", in("sys/fs/cgroup"), "cgroup2", sys, ""},
 		dev,
 		{"devpts", in("dev/pts"), "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"},
 		{"mqueue", in("dev/mqueue"), "mqueue", safe, ""},
+	}
+	if o.Cgroup != "" {
+		// A bind is what a mount in a cgroup namespace of the container's would be.
+		list = append(list, Mount{o.Cgroup, in("sys/fs/cgroup"), "", unix.MS_BIND, ""})
+		if !o.Privileged {
+			list = append(list, Mount{"", in("sys/fs/cgroup"), "", unix.MS_BIND | unix.MS_REMOUNT | sys, ""})
+		}
 	}
 	if o.NoShm {
 		return list
