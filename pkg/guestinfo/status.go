@@ -15,6 +15,8 @@ type Status struct {
 	// as far as the guest could report (a VM that is off runs nothing).
 	Pid     int
 	Running bool
+	// Paused is true while its processes are frozen.
+	Paused bool
 	// Exit is the last run: Started is set as soon as it started, Stopped when
 	// it ended.
 	Exit spec.ExitStatus
@@ -40,6 +42,7 @@ func StartedPairs(id string, pid int, at time.Time) []Pair {
 		{sessionKey(id, "signal"), ""},
 		{sessionKey(id, "error"), ""},
 		{sessionKey(id, "oom"), ""},
+		{sessionKey(id, "paused"), ""},
 		{sessionKey(id, "pid"), strconv.Itoa(pid)},
 		{sessionKey(id, "started"), formatTime(at)},
 	}
@@ -60,6 +63,21 @@ func ExitedPairs(id string, exit spec.ExitStatus) []Pair {
 		{sessionKey(id, "oom"), oom},
 		{sessionKey(id, "stoptime"), formatTime(exit.Stopped)},
 	}
+}
+
+// PausedPairs are the keys that the guest writes when session id is frozen, or goes
+// on.
+func PausedPairs(id string, paused bool) []Pair {
+	text, _ := encodeValue(&paused) // a bool, so no error
+	return []Pair{{sessionKey(id, "paused"), text}}
+}
+
+// OOMPairs are the keys that the guest writes when the kernel has killed a process
+// of session id, which may go on, for want of memory.
+func OOMPairs(id string) []Pair {
+	yes := true
+	text, _ := encodeValue(&yes) // a bool, so no error
+	return []Pair{{sessionKey(id, "oom"), text}}
 }
 
 // DecodeStatus reads what the guest of container id reported, from all keys of
@@ -87,7 +105,9 @@ func DecodeStatus(id string, keys map[string]string) (Status, error) {
 	read("oom", &s.Exit.OOM)
 	read("started", &s.Exit.Started)
 	read("stoptime", &s.Exit.Stopped)
+	read("paused", &s.Paused)
 	s.Running = !s.Exit.Started.IsZero() && s.Exit.Stopped.IsZero()
+	s.Paused = s.Paused && s.Running
 
 	for key, text := range keys {
 		name, ok := strings.CutPrefix(key, prefixGuest+"networks|")

@@ -32,6 +32,11 @@ type Status struct {
 	VM, VMName string
 	// RestartCount counts automatic restarts.
 	RestartCount int
+	// Paused is set while its processes are frozen; it runs then too.
+	Paused bool
+	// OOM is set once the kernel has killed a process of this run for want of
+	// memory; Exit.OOM tells it of the last run.
+	OOM bool
 	// Pid of the process inside the guest, 0 when not running.
 	Pid int
 }
@@ -55,6 +60,9 @@ const (
 	// EventRenamed is sent for a rename through Docker or in vSphere.
 	EventRenamed EventKind = "renamed"
 	EventOOM     EventKind = "oom"
+	// EventPaused and EventUnpaused are sent when its processes were frozen and go on.
+	EventPaused   EventKind = "paused"
+	EventUnpaused EventKind = "unpaused"
 )
 
 // Event is one change of a container.

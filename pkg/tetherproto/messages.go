@@ -35,6 +35,7 @@ const (
 	ReportExited    ReportKind = "exited"    // Exit is set
 	ReportAddresses ReportKind = "addresses" // Addresses is set
 	ReportOOM       ReportKind = "oom"
+	ReportPaused    ReportKind = "paused" // Paused says whether it is
 )
 
 // Report is what the guest tells of its own accord. The same is in guestinfo,
@@ -44,6 +45,7 @@ type Report struct {
 	PID       int               `json:"pid,omitempty"`
 	Exit      spec.ExitStatus   `json:"exit,omitzero"`
 	Addresses map[string]string `json:"addresses,omitempty"` // by network, CIDR form
+	Paused    bool              `json:"paused,omitempty"`
 }
 
 // AttachRequest says which streams a client wants.
@@ -94,6 +96,7 @@ type callRequest struct {
 	Unit   int    `json:"unit,omitempty"`
 
 	Network *spec.NetworkUpdate `json:"network,omitempty"`
+	Limits  *spec.Limits        `json:"limits,omitempty"`
 }
 
 type reply struct {

@@ -49,6 +49,7 @@ type Handler interface {
 	Network(ctx context.Context, u spec.NetworkUpdate) error
 	// Grow lets the filesystem of the disk scsi0:unit fill its disk.
 	Grow(ctx context.Context, unit int) error
+	Controls
 	// Follow writes log frames as they are made until the run has ended.
 	Follow(ctx context.Context, r LogRequest, w io.Writer) error
 }
@@ -264,7 +265,7 @@ func (s *ServerConn) call(ctx context.Context, c ssh.NewChannel) error {
 	case callPowerOff:
 		err = s.powerOff(o.ctx)
 	default:
-		err = fmt.Errorf("unknown method %q: %w", q.Method, errdefs.ErrNotImplemented)
+		err = s.control(o, q)
 	}
 	r.Error = toWire(err)
 	o.end(r)

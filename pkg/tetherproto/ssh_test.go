@@ -43,6 +43,7 @@ func quiet() *logrus.Entry {
 
 // fake is a guest whose process echoes.
 type fake struct {
+	fakeControls
 	mu    sync.Mutex
 	calls []string
 	nets  []spec.NetworkUpdate

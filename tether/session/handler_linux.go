@@ -134,6 +134,9 @@ func (h handler) startExec(r tetherproto.ExecRequest) (*proc.Process, error) {
 	if h.process == nil || h.state.ending {
 		return nil, fmt.Errorf("container %s is not running: %w", h.id, errdefs.ErrConflict)
 	}
+	if h.frozen {
+		return nil, fmt.Errorf("container %s is paused: %w", h.id, errdefs.ErrConflict)
+	}
 	if r.ID == "" || h.execs[r.ID] != nil {
 		return nil, fmt.Errorf("exec id %q is in use or empty: %w", r.ID, errdefs.ErrAlreadyExists)
 	}
@@ -167,10 +170,13 @@ func drain(f *fan, stream spec.Stream, from io.Reader) {
 }
 
 // Signal sends a signal to a process.
-func (h handler) Signal(_ context.Context, exec, name string) error {
+func (h handler) Signal(ctx context.Context, exec, name string) error {
 	p, err := h.find(exec)
 	if err != nil {
 		return err
+	}
+	if exec == "" {
+		return h.signalMain(ctx, p, name)
 	}
 	return p.Signal(name)
 }
@@ -236,6 +242,12 @@ type guestinfoReporter struct {
 func (g guestinfoReporter) Started(id string, pid int, at time.Time) error {
 	return g.write(guestinfo.StartedPairs(id, pid, at))
 }
+
+func (g guestinfoReporter) Paused(id string, paused bool) error {
+	return g.write(guestinfo.PausedPairs(id, paused))
+}
+
+func (g guestinfoReporter) OOM(id string) error { return g.write(guestinfo.OOMPairs(id)) }
 
 func (g guestinfoReporter) Exited(id string, exit spec.ExitStatus) error {
 	return g.write(guestinfo.ExitedPairs(id, exit))

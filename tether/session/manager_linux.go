@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -23,6 +24,10 @@ import (
 type Reporter interface {
 	Started(id string, pid int, at time.Time) error
 	Exited(id string, exit spec.ExitStatus) error
+	// Paused tells that the processes stand still, or go on again.
+	Paused(id string, paused bool) error
+	// OOM tells that the kernel has killed one for want of memory.
+	OOM(id string) error
 }
 
 // Config of a Manager. Zero times mean the defaults given.
@@ -85,6 +90,7 @@ type Manager struct {
 	released chan struct{} // closed by the first Release
 	started  chan struct{} // closed when the process runs or cannot
 	stopping chan struct{} // closed by Stop before the start
+	freezing chan struct{} // of one: held while processes are frozen or thawed
 
 	mu        sync.Mutex    // guards what follows
 	root      string        // set when processes may run
@@ -95,11 +101,14 @@ type Manager struct {
 	startErr  error
 	stopAsked bool
 	isFree    bool // released is closed
+	frozen    bool // no exec may start
 	execs     map[string]*proc.Process
 	execWG    sync.WaitGroup
 	state     state
 	changed   chan struct{}        // closed and replaced when state changes or an engine connects
 	conns     map[*connection]bool // engines' connections, normally one
+
+	oomTold atomic.Int64 // kills for want of memory that an engine was told of
 }
 
 // New makes the session of a container. It starts nothing.
@@ -130,7 +139,8 @@ func New(cfg Config) (*Manager, error) {
 		writer:   logframe.NewWriter(cfg.Log, cfg.RunID),
 		recent:   newRecent(cfg.RunID),
 		released: make(chan struct{}), started: make(chan struct{}), stopping: make(chan struct{}),
-		execs: map[string]*proc.Process{}, changed: make(chan struct{}), conns: map[*connection]bool{},
+		freezing: make(chan struct{}, 1),
+		execs:    map[string]*proc.Process{}, changed: make(chan struct{}), conns: map[*connection]bool{},
 	}
 	m.fan = newFan(m.stall)
 	return m, nil
@@ -166,7 +176,7 @@ func (m *Manager) Signal(name string) error {
 	if err != nil {
 		return err
 	}
-	return p.Signal(name)
+	return m.signalMain(context.Background(), p, name) // it bounds itself
 }
 
 // lineStalled tells for how long the line took nothing of what waits; a line that

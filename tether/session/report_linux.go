@@ -20,6 +20,8 @@ type state struct {
 	ending    bool // the process has ended, its output is on its way
 	exited    bool
 	exit      spec.ExitStatus
+	paused    bool
+	oomKills  int // kills for want of memory
 	addresses map[string]string
 }
 
@@ -42,10 +44,15 @@ func (m *Manager) setStarted(p *proc.Process) {
 	m.change(func(s *state) { s.pid, s.running = p.Pid(), true })
 }
 
-func (m *Manager) setEnding() { m.change(func(s *state) { s.ending = true }) }
+func (m *Manager) setEnding() { m.change(func(s *state) { s.ending, s.paused = true, false }) }
 
 func (m *Manager) setExited(exit spec.ExitStatus) {
-	m.change(func(s *state) { s.exited, s.exit = true, exit })
+	m.change(func(s *state) {
+		s.exited, s.exit = true, exit
+		if exit.OOM {
+			s.oomKills = max(1, s.oomKills)
+		}
+	})
 }
 
 // ReportAddresses tells the engine the container's addresses, by network name in
@@ -59,7 +66,7 @@ func (m *Manager) ReportAddresses(byNetwork map[string]string) {
 func (m *Manager) reportTo(ctx context.Context, c *connection) {
 	defer close(c.knows)
 	var told state
-	for {
+	for first := true; ; first = false {
 		m.mu.Lock()
 		now, changed := m.state, m.changed
 		m.mu.Unlock()
@@ -70,7 +77,12 @@ func (m *Manager) reportTo(ctx context.Context, c *connection) {
 		if now.running && !told.running {
 			reports = append(reports, tetherproto.Report{Kind: tetherproto.ReportStarted, PID: now.pid})
 		}
-		if now.exited && now.exit.OOM {
+		// An engine that finds the process running may have read of a pause that is over.
+		if now.paused != told.paused || first && now.running {
+			reports = append(reports, tetherproto.Report{Kind: tetherproto.ReportPaused, Paused: now.paused})
+		}
+		// A kill is told once: no engine that comes later hears of it as an event.
+		if kills := int64(now.oomKills); m.oomTold.Swap(kills) < kills {
 			reports = append(reports, tetherproto.Report{Kind: tetherproto.ReportOOM})
 		}
 		if now.exited {

@@ -49,6 +49,11 @@ func (m *Manager) Run(ctx context.Context, root string, group *cgroup.Group) (sp
 	var output sync.WaitGroup
 	output.Go(func() { m.copyOutput(spec.Stdout, p.Stdout()) })
 	output.Go(func() { m.copyOutput(spec.Stderr, p.Stderr()) })
+	watching, watched := context.WithCancel(ctx)
+	defer watched()
+	if group != nil {
+		output.Go(func() { m.watchOOM(watching, group) })
+	}
 	select {
 	case <-p.Done():
 	case <-ctx.Done():
@@ -57,11 +62,16 @@ func (m *Manager) Run(ctx context.Context, root string, group *cgroup.Group) (sp
 	}
 	killRest()
 	m.setEnding()
+	watched()
 	output.Wait()
 	<-reported
-	m.finish(p.Status())
+	exit := p.Status()
+	if group != nil {
+		exit.OOM = m.oomKills() > 0
+	}
+	m.finish(exit)
 	p.Release()
-	return p.Status(), ctx.Err()
+	return exit, ctx.Err()
 }
 
 func exitOf(e *spec.StartError) spec.ExitStatus {
@@ -223,7 +233,7 @@ func killRest() {
 
 // Stop delivers the container's stop signal: the soft power-off. A process that
 // still waits for its release is not started at all.
-func (m *Manager) Stop(context.Context) error {
+func (m *Manager) Stop(ctx context.Context) error {
 	m.mu.Lock()
 	p := m.process
 	if p == nil && !m.stopAsked {
@@ -238,7 +248,7 @@ func (m *Manager) Stop(context.Context) error {
 	if name == "" {
 		name = "SIGTERM"
 	}
-	if err := p.Signal(name); !errdefs.IsConflict(err) {
+	if err := m.signalMain(ctx, p, name); !errdefs.IsConflict(err) {
 		return err
 	}
 	return nil // it has ended

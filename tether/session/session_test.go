@@ -451,7 +451,7 @@ func TestEngineRestartsAndAttachesAgain(t *testing.T) {
 	if got := v.logged(spec.Stdout); got != "got one\ngot two\nend\n" {
 		t.Errorf("log %q", got)
 	}
-	if v.kinds() != "started,started,exited" {
+	if v.kinds() != "started,started,paused,exited" {
 		t.Errorf("reports: %s (each engine must learn of the start)", v.kinds())
 	}
 }
