@@ -50,5 +50,7 @@ func (p *PortLayer) report(id string, r tetherproto.Report) {
 		}
 	case tetherproto.ReportOOM:
 		m.OnOOM(id)
+	case tetherproto.ReportPaused:
+		m.OnPaused(id, r.Paused)
 	}
 }

@@ -81,6 +81,7 @@ type tether struct {
 	released chan struct{}
 	signal   chan string
 	end      chan struct{} // closed when the process has ended
+	uncontrolled
 
 	mu      sync.Mutex // guards all below
 	nets    []spec.NetworkUpdate

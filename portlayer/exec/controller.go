@@ -232,6 +232,7 @@ func (c *Controller) started(pid int, at time.Time) {
 	}
 	close(c.run.started)
 	c.status.Started = at
+	c.status.OOM = false
 	if before == spec.PhaseStarting {
 		c.publish(spec.EventStarted, !c.run.asked)
 	}
@@ -262,6 +263,7 @@ func (c *Controller) oom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if active(c.phase) {
+		c.status.OOM = true
 		c.publish(spec.EventOOM, false)
 	}
 }
@@ -286,6 +288,7 @@ func (c *Controller) end(status *guestinfo.Status) {
 	r.exit = exit
 	c.status.Exit = exit
 	c.status.Pid = 0
+	c.status.Paused, c.status.OOM = false, false
 	c.status.Addresses = nil
 	if !exit.Started.IsZero() {
 		c.status.Started = exit.Started

@@ -306,6 +306,7 @@ type line struct {
 	startErr error
 	// maintenance: the guest only serves files.
 	maintenance bool
+	controlled
 }
 
 func (g *guests) boot(id string, set func([]guestinfo.Pair), halt func()) *line {

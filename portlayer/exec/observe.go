@@ -184,6 +184,7 @@ func (m *Manager) adopt(ctx context.Context, vm vsphere.VM, first bool) error {
 		c.status.Addresses = status.Addresses
 		if status.Running {
 			c.phase, c.status.Pid = spec.PhaseRunning, status.Pid
+			c.status.Paused, c.status.OOM = status.Paused, status.Exit.OOM
 			close(c.run.started)
 		}
 	case !status.Exit.Started.IsZero() || !status.Exit.Stopped.IsZero():

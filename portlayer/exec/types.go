@@ -56,6 +56,7 @@ type Line interface {
 	// the disk scsi0:unit fill the disk.
 	Network(ctx context.Context, u spec.NetworkUpdate) error
 	Grow(ctx context.Context, unit int) error
+	controls
 }
 
 // Config of a Manager. What has no default must be set.

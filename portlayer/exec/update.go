@@ -95,7 +95,7 @@ func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, v
 		return err
 	}
 	after.ID, after.VCH = before.ID, before.VCH
-	s, err := changeSpec(vm, before, old, after, external)
+	s, err := changeSpec(vm, before, old, after, external, m.defaults())
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", c.id, err)
 	}
@@ -140,7 +140,7 @@ func (c *Controller) want(name string) {
 
 // changeSpec gives the reconfigure from one state of a container, which is old
 // in its keys, to another; nil when nothing differs.
-func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, after spec.Container, external bool) (*types.VirtualMachineConfigSpec, error) {
+func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, after spec.Container, external bool, env vmspec.Env) (*types.VirtualMachineConfigSpec, error) {
 	now, err := guestinfo.EncodeContainer(after)
 	if err != nil {
 		return nil, err
@@ -149,6 +149,11 @@ func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, aft
 	if len(set) == 0 && len(del) == 0 {
 		return nil, nil
 	}
+	return reshaped(changedKeys(vm, before, after, external, set, del), before.Resources, after.Resources, env), nil
+}
+
+// changedKeys is the reconfigure of a VM's keys, and of what shows them.
+func changedKeys(vm vsphere.VM, before, after spec.Container, external bool, set map[string]string, del []string) *types.VirtualMachineConfigSpec {
 	for _, k := range del {
 		set[k] = ""
 	}
@@ -162,5 +167,5 @@ func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, aft
 	if before.Name != after.Name && !external && vm.Name != after.ID {
 		s.Name = after.Name
 	}
-	return s, nil
+	return s
 }

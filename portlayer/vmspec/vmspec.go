@@ -129,8 +129,8 @@ func Build(c spec.Container, env Env) (types.VirtualMachineConfigSpec, error) {
 		AlternateGuestName: "vic container",
 		Annotation:         Annotation(c),
 		Files:              &types.VirtualMachineFileInfo{VmPathName: Path(env.Datastore, c.ID, c.ID+".vmx")},
-		NumCPUs:            int32(first(c.Resources.CPUs, env.CPUs, spec.DefaultCPUs)),
-		MemoryMB:           (first(c.Resources.MemoryMB, env.MemoryMB, spec.DefaultMemoryMB) + 3) / 4 * 4, // vSphere wants multiples of 4
+		NumCPUs:            CPUs(c.Resources, env),
+		MemoryMB:           MemoryMB(c.Resources, env),
 		CpuAllocation:      cpuAllocation(c.Resources),
 		MemoryAllocation:   memoryAllocation(c.Resources),
 		BootOptions:        vsphere.BootFromCD(),

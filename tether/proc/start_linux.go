@@ -20,7 +20,7 @@ type Options struct {
 	Process spec.Process
 	// OwnMounts gives the process a mount namespace of its own.
 	OwnMounts bool
-	Group   Group
+	Group     Group
 }
 
 // Group is the control group that a process starts in. Zero: ours.
