@@ -164,7 +164,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}
-	eng, err := engine.New(engine.Config{PortLayer: ports, Images: ports.Images(), Networks: ports, Volumes: ports.Volumes(), Policies: ports, DockerSocket: d.vch.DockerSocket, Log: d.log})
+	eng, err := engine.New(engine.Config{PortLayer: ports, Images: ports.Images(), Networks: ports, Volumes: ports.Volumes(), Policies: ports, Controls: ports, DockerSocket: d.vch.DockerSocket, Log: d.log})
 	if err != nil {
 		return errors.Join(err, concentrator.Close())
 	}

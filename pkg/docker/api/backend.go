@@ -172,24 +172,6 @@ func (b containerBackend) ContainerInspect(ctx context.Context, name string, o b
 	return out, nil
 }
 
-// What follows is not there yet; each says what is missing.
-
-func (b containerBackend) ContainerPause(string) error { return missing("pausing a container") }
-
-func (b containerBackend) ContainerUnpause(string) error { return missing("pausing a container") }
-
-func (b containerBackend) ContainerUpdate(string, *container.HostConfig) (container.UpdateResponse, error) {
-	return container.UpdateResponse{}, missing("changing a container's resources or restart policy (update)")
-}
-
-func (b containerBackend) ContainerStats(context.Context, string, *backend.ContainerStatsConfig) error {
-	return missing("resource usage of a container (stats)")
-}
-
-func (b containerBackend) ContainerTop(string, string) (*container.TopResponse, error) {
-	return nil, missing("listing a container's processes (top)")
-}
-
 // ContainerLogs is not used: the route is ours, see logs.go.
 func (b containerBackend) ContainerLogs(context.Context, string, *container.LogsOptions) (<-chan *backend.LogMessage, bool, error) {
 	return nil, false, errors.New("logs are served by our own route")

@@ -56,7 +56,7 @@ func serveAll(t testing.TB, useTLS bool, change func(*engine.Config)) *harness {
 		h.T = tt
 	}
 	var err error
-	cfg := engine.Config{PortLayer: h.f, Networks: h.f, Images: h.images, Log: logrus.NewEntry(log), Rand: func(int) int { return 0 }}
+	cfg := engine.Config{PortLayer: h.f, Networks: h.f, Controls: h.f, Images: h.images, Log: logrus.NewEntry(log), Rand: func(int) int { return 0 }}
 	if change != nil {
 		change(&cfg)
 	}

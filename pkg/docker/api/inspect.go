@@ -42,7 +42,7 @@ func inspectResponse(i engine.Info) (*container.InspectResponse, error) {
 	base := &container.ContainerJSONBase{
 		ID: c.ID, Created: c.Created.UTC().Format(time.RFC3339Nano), Path: c.Process.Path, Args: append([]string{}, c.Process.Args...),
 		State: &container.State{
-			Status: container.ContainerState(st.Status), Running: st.Running, Restarting: st.Restarting, OOMKilled: st.OOMKilled, Dead: st.Dead,
+			Status: container.ContainerState(st.Status), Running: st.Running, Paused: st.Paused, Restarting: st.Restarting, OOMKilled: st.OOMKilled, Dead: st.Dead,
 			Pid: st.Pid, ExitCode: st.ExitCode, Error: st.Error,
 			StartedAt: st.StartedAt.UTC().Format(time.RFC3339Nano), FinishedAt: st.FinishedAt.UTC().Format(time.RFC3339Nano),
 			Health: health(st.Health),

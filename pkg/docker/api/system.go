@@ -112,8 +112,8 @@ func (b systemBackend) SystemInfo(ctx context.Context) (*system.Info, error) {
 	i := b.e.SystemInfo(ctx)
 	c := i.Capacity
 	info := &system.Info{
-		ID: b.ID, Name: b.Name, Containers: i.Containers, ContainersRunning: i.Running, ContainersStopped: i.Stopped, Images: i.Images,
-		Driver: storageDriver, DriverStatus: driverStatus(c, i.Site, i.DockerSocket), MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true,
+		ID: b.ID, Name: b.Name, Containers: i.Containers, ContainersRunning: i.Running, ContainersPaused: i.Paused, ContainersStopped: i.Stopped, Images: i.Images,
+		Driver: storageDriver, DriverStatus: driverStatus(c, i.Site, i.DockerSocket), MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		IPv4Forwarding: true, Debug: b.Debug, NGoroutines: runtime.NumGoroutine(), SystemTime: b.e.Time().Now().Format(time.RFC3339Nano),
 		LoggingDriver: "json-file", CgroupDriver: "none", CgroupVersion: "2", OperatingSystem: c.ProductName, OSVersion: c.ProductVersion,
 		OSType: "linux", Architecture: "x86_64", IndexServerAddress: registryIndex, NCPU: c.CPUs, MemTotal: c.MemoryBytes,

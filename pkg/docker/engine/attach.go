@@ -45,6 +45,9 @@ func (e *Engine) Attach(ctx context.Context, ref string, o AttachOptions, open f
 	if e.stillRestarting(id) {
 		return conflict("container %s is restarting, wait until the container is running", ref)
 	}
+	if isPaused(v) {
+		return conflict("container %s is paused, unpause the container before attach", ref)
+	}
 	if v.Status.Phase == spec.PhaseRemoving || v.Status.Phase == spec.PhaseDead {
 		return conflict("container %s is marked for removal", ref)
 	}

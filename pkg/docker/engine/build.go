@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -83,6 +82,8 @@ func build(r *Request, in buildInput) (spec.Container, []string, error) {
 	var err error
 	out.Resources, w, err = resources(h, in.MHzPerCPU)
 	note(w, err)
+	out.Limits, err = limits(h)
+	note(nil, err)
 	out.Process.Rlimits, err = rlimits(h.Ulimits)
 	note(nil, err)
 	out.Root.SizeMB, err = rootSize(h.StorageOpt)
@@ -111,7 +112,6 @@ func resources(h *HostConfig, mhz int64) (spec.Resources, []string, error) {
 		}
 		res.MemoryMB = roundUp(h.Memory, memoryStepMB*mib) / mib
 		if res.MemoryMB < spec.MinMemoryMB {
-			warnings = append(warnings, fmt.Sprintf("memory raised to %d MiB, the least that a containerVM runs with", spec.MinMemoryMB))
 			res.MemoryMB = spec.MinMemoryMB
 		}
 	}
@@ -137,11 +137,9 @@ func resources(h *HostConfig, mhz int64) (spec.Resources, []string, error) {
 	whole := int(math.Ceil(cpus))
 	res.CPUs = whole
 	if frac := cpus - math.Floor(cpus); frac > 1e-9 {
-		if mhz > 0 {
-			res.CPULimitMHz = int64(math.Ceil(cpus * float64(mhz)))
-		} else {
-			warnings = append(warnings, fmt.Sprintf("the speed of the host's CPUs is not known: rounded up to %d CPUs", whole))
-		}
+		// The guest holds the processes to the fraction (limits.go); vSphere, where
+		// it tells the speed of its CPUs, the whole VM to about as much.
+		res.CPULimitMHz = int64(math.Ceil(cpus * float64(mhz)))
 	}
 	return res, warnings, nil
 }

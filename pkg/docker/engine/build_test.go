@@ -118,7 +118,7 @@ func TestResources(t *testing.T) {
 		{`{}`, spec.Resources{}, ""},
 		{`{"Memory":268435456}`, spec.Resources{MemoryMB: 256}, ""},
 		{`{"Memory":268435457}`, spec.Resources{MemoryMB: 260}, ""},
-		{`{"Memory":33554432}`, spec.Resources{MemoryMB: 64}, "memory raised to 64 MiB"},
+		{`{"Memory":33554432}`, spec.Resources{MemoryMB: 64}, ""},
 		{`{"NanoCpus":2000000000}`, spec.Resources{CPUs: 2}, ""},
 		{`{"NanoCpus":1500000000}`, spec.Resources{CPUs: 2, CPULimitMHz: 3000}, ""},
 		{`{"NanoCpus":500000000}`, spec.Resources{CPUs: 1, CPULimitMHz: 1000}, ""},
@@ -189,9 +189,10 @@ func TestRefusals(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	for host, want := range map[string]string{
-		`"OomScoreAdj":5`:                       "OomScoreAdj",
+		`"OomScoreAdj":5`:                       "",
+		`"OomKillDisable":true`:                 "OomKillDisable",
 		`"CgroupParent":"x"`:                    "CgroupParent",
-		`"PidsLimit":100`:                       "PidsLimit",
+		`"PidsLimit":100`:                       "",
 		`"MemorySwappiness":5`:                  "MemorySwappiness",
 		`"CpusetMems":"0"`:                      "CpusetMems",
 		`"BlkioWeight":10`:                      "BlkioWeight",

@@ -112,6 +112,11 @@ func (e *Engine) mhzPerCPU(ctx context.Context, h *HostConfig) (int64, error) {
 	if err != nil || cpus == math.Floor(cpus) {
 		return 0, nil // build reports the error
 	}
+	return e.cpuSpeed(ctx)
+}
+
+// cpuSpeed is the speed of one CPU of the VCH's pool; 0: not known.
+func (e *Engine) cpuSpeed(ctx context.Context) (int64, error) {
 	c, err := e.pl.Capacity(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("speed of a CPU: %w", err)

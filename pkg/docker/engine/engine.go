@@ -34,6 +34,8 @@ type Config struct {
 	Networks Networks
 	// Volumes are the volume stores; nil: there are no volumes.
 	Volumes Volumes
+	// Controls holds and measures containers that run; nil: they cannot be.
+	Controls Controls
 	// Policies knows the rules of microsegmentation; nil: there are none.
 	Policies Policies
 	// DockerSocket lets containers bind /var/run/docker.sock.
@@ -52,10 +54,11 @@ type Config struct {
 // goroutine. Everything that waits for a change (wait, --rm, restart policies,
 // events) needs Run.
 type Engine struct {
-	pl     PortLayer
-	images Images
-	nets   Networks // nil: networks cannot be changed
-	vols   Volumes  // nil: there are none
+	pl       PortLayer
+	images   Images
+	nets     Networks // nil: networks cannot be changed
+	vols     Volumes  // nil: there are none
+	controls Controls // nil: there are none
 	// policies is nil where there are none.
 	policies Policies
 	socket   bool // containers may bind the Docker API's
@@ -131,7 +134,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.EventBuffer = 1024
 	}
 	return &Engine{
-		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, vols: cfg.Volumes, policies: cfg.Policies, socket: cfg.DockerSocket, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
+		pl: cfg.PortLayer, images: cfg.Images, nets: cfg.Networks, vols: cfg.Volumes, controls: cfg.Controls, policies: cfg.Policies, socket: cfg.DockerSocket, log: cfg.Log, clock: cfg.Clock, rand: cfg.Rand,
 		events:   newEventLog(cfg.History, cfg.EventBuffer),
 		born:     cfg.Clock.Now(),
 		done:     make(chan struct{}),

@@ -64,6 +64,9 @@ func (e *Engine) ExecCreate(ref string, o ExecOptions) (string, error) {
 		}
 		return "", notRunning(id)
 	}
+	if isPaused(v) {
+		return "", errPausedExec(id)
+	}
 	if len(o.Cmd) == 0 {
 		return "", invalid("No exec command specified")
 	}
@@ -112,7 +115,14 @@ func (e *Engine) ExecExists(id string) error {
 	if !isRunning(v) {
 		return notRunning(x.container)
 	}
+	if isPaused(v) {
+		return errPausedExec(x.container)
+	}
 	return nil
+}
+
+func errPausedExec(id string) error {
+	return conflict("Container %s is paused, unpause the container before exec", id)
 }
 
 // ExecInspect tells what is known of an exec.

@@ -58,7 +58,7 @@ func start(t *testing.T, f *enginetest.Fake, change ...func(*engine.Config)) *ha
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	h := &harness{T: t, f: f, images: enginetest.NewImages(), clock: &hurry{}}
-	cfg := engine.Config{PortLayer: f, Networks: f, Images: h.images, Log: logrus.NewEntry(log), Clock: h.clock}
+	cfg := engine.Config{PortLayer: f, Networks: f, Controls: f, Images: h.images, Log: logrus.NewEntry(log), Clock: h.clock}
 	for _, c := range change {
 		c(&cfg)
 	}

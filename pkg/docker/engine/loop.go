@@ -29,6 +29,10 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 		e.exited(ctx, ev.View, ev.Time, true)
 	case spec.EventRenamed:
 		e.recordEvent(ev.View, "rename", ev.Time, map[string]string{"oldName": "/" + ev.OldName})
+	case spec.EventPaused:
+		e.recordEvent(ev.View, "pause", ev.Time, nil)
+	case spec.EventUnpaused:
+		e.recordEvent(ev.View, "unpause", ev.Time, nil)
 	case spec.EventOOM:
 		e.recordEvent(ev.View, "oom", ev.Time, nil)
 	case spec.EventRemoved:

@@ -64,7 +64,7 @@ func hostOptions() []Option {
 	out := honoured("HostConfig.",
 		"NetworkMode", "PortBindings", "PublishAllPorts", "Links", "RestartPolicy", "AutoRemove", "ConsoleSize", "Annotations", "CapAdd", "CapDrop", "Dns", "DnsOptions",
 		"DnsSearch", "ExtraHosts", "GroupAdd", "Privileged", "ReadonlyRootfs", "Tmpfs", "ShmSize", "Sysctls", "CpuShares",
-		"Memory", "MemoryReservation", "NanoCpus", "CpuPeriod", "CpuQuota", "CpuCount", "Ulimits",
+		"Memory", "MemoryReservation", "NanoCpus", "CpuPeriod", "CpuQuota", "CpuCount", "Ulimits", "PidsLimit", "OomScoreAdj",
 		"ContainerIDFile",                                                                                   // the client writes it
 		"LogConfig", "Mounts", "Binds", "VolumeDriver", "VolumesFrom", "StorageOpt", "Runtime", "Isolation", // values are checked in checkHost
 		"UsernsMode",                                                        // only "" and "host" exist, and no user namespace is remapped
@@ -98,8 +98,7 @@ func warnedHost() []Option {
 	return []Option{
 		h("CgroupnsMode", "the cgroup namespace mode has no effect: "+ownKernel, oneOf("private")),
 		h("CgroupParent", "the cgroup parent has no effect: containers are grouped by the VCH's resource pool", nil),
-		h("OomScoreAdj", "the OOM score adjustment has no effect: "+ownKernel, nil),
-		h("OomKillDisable", "disabling the OOM killer has no effect: "+ownKernel, nil),
+		h("OomKillDisable", "disabling the OOM killer has no effect: cgroup v2, which guests have, cannot", nil),
 		h("BlkioWeight", blkio, nil),
 		h("BlkioWeightDevice", blkio, nil),
 		h("BlkioDeviceReadBps", blkio, nil),
@@ -112,7 +111,6 @@ func warnedHost() []Option {
 		h("KernelMemoryTCP", "the kernel TCP memory limit has no effect", nil),
 		h("MemorySwap", "the swap limit has no effect: a containerVM has no swap", func(v any) bool { return v == float64(-1) }),
 		h("MemorySwappiness", "the swappiness has no effect: a containerVM has no swap", func(v any) bool { return v == float64(-1) }),
-		h("PidsLimit", "the limit on processes has no effect", func(v any) bool { f, ok := v.(float64); return ok && f <= 0 }),
 		h("CpuPercent", "the CPU percentage "+windows, nil),
 		h("IOMaximumIOps", "the IO limit "+windows, nil),
 		h("IOMaximumBandwidth", "the IO limit "+windows, nil),

@@ -31,6 +31,9 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 	}
 	id := v.Container.ID
 	restarting := e.stillRestarting(id)
+	if isPaused(v) && !o.Force {
+		return fmt.Errorf("cannot remove container %q: %w", ref, conflict("container is paused and must be unpaused first"))
+	}
 	if (isRunning(v) || restarting) && !o.Force {
 		return fmt.Errorf("cannot remove container %q: %w", ref, conflict("container is %s: stop the container before removing or force remove", stateOf(v.Status, restarting).Status))
 	}

@@ -75,6 +75,8 @@ type HostConfig struct {
 	CPUQuota                   int64 `json:"CpuQuota"`
 	CpusetCpus                 string
 	CPUCount                   int64 `json:"CpuCount"`
+	PidsLimit                  *int64
+	OomScoreAdj                int
 	Ulimits                    []Ulimit
 	Mounts                     []MountRequest
 	Binds                      []string

@@ -36,6 +36,8 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	switch {
 	case removing || v.Status.Phase == spec.PhaseRemoving || v.Status.Phase == spec.PhaseDead:
 		return conflict("container is marked for removal and cannot be started")
+	case isPaused(v):
+		return conflict("cannot start a paused container, try unpause instead")
 	case isRunning(v) || restarting || v.Status.Phase == spec.PhaseStarting:
 		return notModified("container is already running")
 	}

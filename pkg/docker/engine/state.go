@@ -13,8 +13,9 @@ import (
 
 // State is a container's state in Docker's words.
 type State struct {
-	Status     string // created, running, restarting, removing, exited, dead
+	Status     string // created, running, paused, restarting, removing, exited, dead
 	Running    bool
+	Paused     bool // it runs too
 	Restarting bool
 	OOMKilled  bool
 	Dead       bool
@@ -56,7 +57,10 @@ func stateOf(s spec.Status, restarting bool) State {
 	switch s.Phase {
 	case spec.PhaseRunning, spec.PhaseStopping:
 		st.Status, st.Running = "running", true
-		st.ExitCode, st.Error, st.OOMKilled = 0, "", false
+		st.ExitCode, st.Error, st.OOMKilled = 0, "", s.OOM
+		if s.Paused {
+			st.Status, st.Paused = "paused", true
+		}
 		return st
 	case spec.PhaseRemoving:
 		st.Status = "removing"
@@ -81,6 +85,8 @@ func (s State) Text(now time.Time) string {
 	switch {
 	case s.Restarting:
 		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+	case s.Paused:
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
 	case s.Running:
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + s.healthText()
 	case s.Status == "removing":

@@ -8,10 +8,11 @@ import (
 
 // SystemInfo is the truth that `docker info` shows.
 type SystemInfo struct {
-	Containers, Running, Stopped int
-	Images                       int
-	Networks                     []spec.Network
-	Capacity                     spec.Capacity
+	// Running are those that are not paused.
+	Containers, Running, Paused, Stopped int
+	Images                               int
+	Networks                             []spec.Network
+	Capacity                             spec.Capacity
 	// DockerSocket: containers may bind /var/run/docker.sock.
 	DockerSocket bool
 	Site         spec.Site // zero: not known
@@ -24,11 +25,14 @@ func (e *Engine) SystemInfo(ctx context.Context) SystemInfo {
 	var s SystemInfo
 	for _, v := range e.pl.Containers() {
 		s.Containers++
-		if isRunning(v) {
+		switch {
+		case isPaused(v):
+			s.Paused++
+		case isRunning(v):
 			s.Running++
-			continue
+		default:
+			s.Stopped++
 		}
-		s.Stopped++
 	}
 	s.Images = len(e.images.List())
 	s.Networks = e.pl.Networks()

@@ -31,6 +31,8 @@ type Fake struct {
 	// FilesErr, when set, is what every operation on files fails with; FilesBreak
 	// ends every tar before its end.
 	FilesErr, FilesBreak error
+	// Measure says what containers use. Set before use.
+	Measure Measure
 
 	mu         sync.Mutex // guards all below
 	containers map[string]*container
@@ -49,6 +51,7 @@ type container struct {
 	run     *process
 	execs   map[string]*process
 	files   map[string]string // by path, those that were put there
+	asked   int               // how often Stats was
 }
 
 // New makes a Fake with the standard programs.

@@ -139,7 +139,9 @@ func (f *Fake) Start(_ context.Context, id string) error {
 		defer f.mu.Unlock()
 		st.Started, st.Stopped = began, f.Now()
 		c.run = nil
+		st.OOM = c.view.Status.OOM
 		c.view.Status.Phase, c.view.Status.Exit, c.view.Status.Pid = spec.PhaseExited, st, 0
+		c.view.Status.Paused, c.view.Status.OOM = false, false
 		for a := range c.attach {
 			a.leave()
 		}
