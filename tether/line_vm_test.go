@@ -17,6 +17,7 @@ import (
 	"github.com/vic-engine/vic/pkg/guestinfo"
 	"github.com/vic-engine/vic/pkg/lab/qemu/qemutest"
 	"github.com/vic-engine/vic/pkg/spec"
+	"github.com/vic-engine/vic/pkg/tetherproto"
 	"github.com/vic-engine/vic/portlayer/attach"
 )
 
@@ -41,9 +42,15 @@ func (l *lines) Addr() net.Addr { return &net.TCPAddr{} }
 // concentrator serves the control line of vm, as the engine does.
 func concentrator(t *testing.T, vm *qemutest.VM, signer ssh.Signer) *attach.Server {
 	t.Helper()
+	return listening(t, vm, signer, nil)
+}
+
+// listening is a concentrator that passes on what the guest reports.
+func listening(t *testing.T, vm *qemutest.VM, signer ssh.Signer, report func(string, tetherproto.Report)) *attach.Server {
+	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	s := attach.New(attach.Config{Signer: signer, Log: logrus.NewEntry(log),
+	s := attach.New(attach.Config{Signer: signer, Log: logrus.NewEntry(log), Report: report,
 		HostKey: func(context.Context, string) (ssh.PublicKey, error) {
 			key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(vm.Guest.Keys()[guestinfo.KeyHostKey]))
 			return key, err

@@ -135,7 +135,7 @@ func parseStat(text string, boot time.Time) (spec.ProcessInfo, error) {
 	p := spec.ProcessInfo{
 		PID: pid, Command: strings.ToValidUTF8(text[open+1:end], "?"), State: f[0],
 		PPID: int(number(4)), PGID: int(number(5)), SID: int(number(6)), TTY: tty(number(7)),
-		CPU:      tick(number(14) + number(15)),
+		CPU:      max(0, tick(number(14)+number(15))),
 		Priority: int(number(18)), Nice: int(number(19)), Threads: int(number(20)),
 		Started: boot.Add(tick(number(22))), VSize: uint64(max(0, number(23))), RSS: uint64(max(0, number(24))) * uint64(os.Getpagesize()),
 	}

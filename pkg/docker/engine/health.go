@@ -140,7 +140,7 @@ type monitored struct {
 // engine begins anew, as "starting". Called only from Run.
 func (e *Engine) watchHealth(ctx context.Context, v spec.View) {
 	p := probeOf(&e.storedOf(v).Config)
-	if p == nil {
+	if p == nil || isPaused(v) {
 		return
 	}
 	id := v.Container.ID

@@ -30,8 +30,10 @@ func (e *Engine) handle(ctx context.Context, ev spec.Event) {
 	case spec.EventRenamed:
 		e.recordEvent(ev.View, "rename", ev.Time, map[string]string{"oldName": "/" + ev.OldName})
 	case spec.EventPaused:
+		e.unwatchHealth(ev.ID)
 		e.recordEvent(ev.View, "pause", ev.Time, nil)
 	case spec.EventUnpaused:
+		e.watchHealth(ctx, ev.View)
 		e.recordEvent(ev.View, "unpause", ev.Time, nil)
 	case spec.EventOOM:
 		e.recordEvent(ev.View, "oom", ev.Time, nil)
