@@ -28,10 +28,10 @@ func (m *Manager) Reshape(ctx context.Context, id string, change func(*spec.Cont
 		return err
 	}
 	defer letGo(c.op)
+	on := c.isActive()
 	var before spec.Container
-	var on bool
-	err = m.update(ctx, c, false, func(s *spec.Container, vm vsphere.VM) error {
-		before, on = *s, vm.On()
+	err = m.update(ctx, c, false, func(s *spec.Container, _ vsphere.VM) error {
+		before = *s
 		if err := change(s); err != nil {
 			return err
 		}
@@ -63,6 +63,12 @@ func (m *Manager) Reshape(ctx context.Context, id string, change func(*spec.Cont
 		s.Resources, s.Limits, s.Annotations = before.Resources, before.Limits, before.Annotations
 		return nil
 	}))
+}
+
+func (c *Controller) isActive() bool {
+	c.mu.Look()
+	defer c.mu.Unlock()
+	return active(c.phase)
 }
 
 // keepHardware lets the hardware of a VM that is on be as it is, where that is

@@ -11,5 +11,5 @@
 // The outer one keeps a little memory back, so that a container that wants all of
 // it is ended by the limit of its group and not by a guest that starves.
 //
-// Start reading at Make.
+// docs/resources.md tells users what the limits do. Start reading at Make.
 package cgroup

