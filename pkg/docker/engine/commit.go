@@ -171,7 +171,7 @@ type pauser interface {
 // more than once.
 func (e *Engine) standStill(ctx context.Context, v spec.View, pause bool) (resume func(), err error) {
 	p, ok := e.pl.(pauser)
-	if !pause || !ok || !isRunning(v) {
+	if !pause || !ok || !isRunning(v) || isPaused(v) {
 		return func() {}, nil
 	}
 	id := v.Container.ID
