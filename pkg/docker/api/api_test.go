@@ -220,10 +220,10 @@ func TestMissing(t *testing.T) {
 	for req, want := range map[string]string{
 		"POST /build": "build", "POST /grpc": "build", "POST /session": "build", "POST /swarm/init": "Swarm", "GET /swarm": "Swarm", "GET /nodes": "nodes",
 		"GET /services": "services", "GET /tasks": "tasks", "GET /secrets": "secrets", "GET /configs": "configs",
-		"POST /plugins/pull":          "plugins",
+		"POST /plugins/pull":       "plugins",
 		"GET /containers/runs/top": "top", "GET /containers/runs/stats?stream=0": "stats",
 		"POST /containers/runs/pause": "pausing", "POST /containers/runs/unpause": "pausing", "POST /containers/runs/update": "update",
-		"GET /containers/runs/checkpoints": "checkpoints", "GET /containers/runs/attach/ws": "websocket",
+		"GET /containers/runs/checkpoints": "checkpoints",
 	} {
 		method, path, _ := strings.Cut(req, " ")
 		body := ""
