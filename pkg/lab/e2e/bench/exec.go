@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -179,8 +180,8 @@ func (a api) forkTime(ctx context.Context) (time.Duration, error) {
 	}
 	_, text, _ := strings.Cut(string(said), "from ")
 	var from, to float64
-	if _, err := fmt.Sscanf(text, "%f to %f", &from, &to); err != nil || to < from {
-		return 0, fmt.Errorf("times of the guest: %q: %w", said, errors.Join(err, errors.ErrUnsupported))
+	if _, err := fmt.Sscanf(text, "%f to %f", &from, &to); err != nil {
+		return 0, fmt.Errorf("times of the guest: %q: %w", said, err)
 	}
 	return time.Duration((to - from) / programs * float64(time.Second)), nil
 }
@@ -205,5 +206,5 @@ func (s series) quantile(q float64) float64 {
 		return 0
 	}
 	c := slices.Sorted(slices.Values(s))
-	return c[min(len(c)-1, max(0, int(q*float64(len(c))+0.999999)-1))]
+	return c[max(0, int(math.Ceil(q*float64(len(c))))-1)]
 }
