@@ -20,6 +20,9 @@ type Options struct {
 	Process spec.Process
 	// OwnMounts gives the process a mount namespace of its own.
 	OwnMounts bool
+	// NeedDir refuses a working directory that is missing, as Docker does for an
+	// exec; for a container's first process it is made.
+	NeedDir bool
 }
 
 // Start runs a process. A nil reaper waits for this one process alone. An error
@@ -35,7 +38,7 @@ func Start(reaper *Reaper, o Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := workingDir(root, o.Process.Dir)
+	dir, err := workingDir(root, o.Process.Dir, o.NeedDir)
 	if err != nil {
 		return nil, err
 	}

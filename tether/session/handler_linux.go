@@ -139,7 +139,7 @@ func (h handler) startExec(r tetherproto.ExecRequest) (*proc.Process, error) {
 	}
 	process := h.withHostname(r.Process)
 	process.OpenStdin = r.Stdin
-	p, err := proc.Start(h.cfg.Reaper, proc.Options{Root: h.root, Process: process})
+	p, err := proc.Start(h.cfg.Reaper, proc.Options{Root: h.root, Process: process, NeedDir: true})
 	if err != nil {
 		return nil, err
 	}
