@@ -88,40 +88,41 @@ const (
 	MinMemoryMB     = 64
 )
 
-// Process is one process that tether runs: the container's, or one of an exec.
+// Process is one process that tether runs: the container's, or one of an exec. What
+// is not set is left out of its JSON: it crosses a slow line before each exec.
 type Process struct {
 	// Path is the program; it is looked up in Env's PATH when it has no slash.
-	Path string
+	Path string `json:",omitempty"`
 	// Args are the arguments after the program's own name (argv[1:]).
-	Args []string
+	Args []string `json:",omitempty"`
 	// Env entries are KEY=value.
-	Env []string
+	Env []string `json:",omitempty"`
 	// Dir is the working directory; empty is "/".
-	Dir string
+	Dir string `json:",omitempty"`
 	// User is Docker's form: name, uid, name:group or uid:gid.
-	User   string
-	Groups []string // supplementary, --group-add
+	User   string   `json:",omitempty"`
+	Groups []string `json:",omitempty"` // supplementary, --group-add
 	// TTY runs the process on a pseudo terminal.
-	TTY bool
+	TTY bool `json:",omitempty"`
 	// OpenStdin keeps stdin open though nobody is attached.
-	OpenStdin bool
+	OpenStdin bool `json:",omitempty"`
 	// StdinOnce closes stdin when the first attached client goes.
-	StdinOnce bool
+	StdinOnce bool `json:",omitempty"`
 	// Attach makes tether wait for the line before it starts the process, so
 	// that the client of `docker run` misses no byte.
-	Attach bool
+	Attach bool `json:",omitempty"`
 	// StopSignal is a signal's name ("SIGTERM"); empty is SIGTERM.
-	StopSignal string
+	StopSignal string `json:",omitempty"`
 	// Rows and Cols are the first size of the terminal; 0 is unset.
-	Rows, Cols int
-	Privileged bool
-	CapAdd     []string
-	CapDrop    []string
+	Rows, Cols int      `json:",omitempty"`
+	Privileged bool     `json:",omitempty"`
+	CapAdd     []string `json:",omitempty"`
+	CapDrop    []string `json:",omitempty"`
 	// NoNewPrivileges keeps set-user-id programs and file capabilities from giving
 	// the process more than it has.
-	NoNewPrivileges bool
+	NoNewPrivileges bool `json:",omitempty"`
 	// Rlimits by name without RLIMIT_ ("nofile").
-	Rlimits map[string]Rlimit
+	Rlimits map[string]Rlimit `json:",omitempty"`
 }
 
 // Rlimit is one resource limit of a process.
@@ -279,14 +280,14 @@ type DNS struct {
 type ExitStatus struct {
 	// Code is the exit code, 128+n for a signal n, 127 and 126 when the
 	// program could not be found or executed, 125 when the guest itself failed.
-	Code int
+	Code int `json:",omitempty"`
 	// Signal is the number of the signal that ended it, or 0.
-	Signal int
+	Signal int `json:",omitempty"`
 	// Error says why it did not start, in words for the user.
-	Error string
-	OOM   bool
+	Error string `json:",omitempty"`
+	OOM   bool   `json:",omitempty"`
 	// Started and Stopped are guest times, UTC.
-	Started, Stopped time.Time
+	Started, Stopped time.Time `json:",omitzero"`
 }
 
 // Exit codes that are the runtime's own, as Docker uses them.

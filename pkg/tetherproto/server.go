@@ -198,10 +198,10 @@ func (o *open) requests(requests <-chan *ssh.Request) {
 	}
 }
 
-// end says how it ended, and closes the channel.
+// end says how it ended, and closes the channel, which ends its output too: an end of
+// file before that would be one packet more.
 func (o *open) end(r reply) {
 	_, _ = o.SendRequest(reqEnded, false, encode(r)) // these fail only with the connection
-	_ = o.CloseWrite()
 	_ = o.Close()
 	<-o.reqs
 }

@@ -224,6 +224,28 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
+// An exec's working directory must be there; a container's is made.
+func TestNeedDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "missing")
+	p := spec.Process{Path: "/bin/pwd", Dir: dir}
+	both(t, func(t *testing.T, r *Reaper) {
+		_, err := Start(r, Options{Process: p, NeedDir: true})
+		var start *spec.StartError
+		if !errors.As(err, &start) || start.Code != 127 || start.Msg != `chdir to cwd ("`+dir+`") set in config.json failed: no such file or directory` {
+			t.Errorf("%v", err)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it was made: %v", err)
+		}
+	})
+	if out, _, st := run(t, nil, p, ""); out != dir+"\n" || st.Code != 0 {
+		t.Errorf("%q %+v", out, st)
+	}
+	if out, _, st := run(t, nil, spec.Process{Path: "/bin/pwd", Dir: dir}, ""); out != dir+"\n" || st.Code != 0 {
+		t.Errorf("%q %+v", out, st)
+	}
+}
+
 func TestRlimits(t *testing.T) {
 	both(t, func(t *testing.T, r *Reaper) {
 		p := sh("ulimit -n; ulimit -Hn")

@@ -21,6 +21,9 @@ type Options struct {
 	// OwnMounts gives the process a mount namespace of its own.
 	OwnMounts bool
 	Group     Group
+	// NeedDir refuses a working directory that is missing, as Docker does for an
+	// exec; for a container's first process it is made.
+	NeedDir bool
 }
 
 // Group is the control group that a process starts in. Zero: ours.
@@ -48,7 +51,7 @@ func Start(reaper *Reaper, o Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := workingDir(root, o.Process.Dir)
+	dir, err := workingDir(root, o.Process.Dir, o.NeedDir)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -73,13 +74,18 @@ func mayExecute(info fs.FileInfo, id identity) bool {
 	return mode&0o001 != 0
 }
 
-// workingDir makes the process's working directory when it is missing, as Docker
-// does, and gives it as the container sees it.
-func workingDir(root, dir string) (string, error) {
+// workingDir gives the process's working directory as the container sees it. When
+// it is missing it is made, as Docker does, or with need an error in runc's words.
+func workingDir(root, dir string, need bool) (string, error) {
 	if dir == "" {
 		return "/", nil
 	}
 	at, err := resolve(root, dir)
+	if need && err == nil {
+		if _, serr := os.Stat(at); errors.Is(serr, fs.ErrNotExist) {
+			return "", &spec.StartError{Code: spec.ExitNotFound, Msg: fmt.Sprintf("chdir to cwd (%q) set in config.json failed: no such file or directory", dir)}
+		}
+	}
 	if err == nil {
 		err = os.MkdirAll(at, 0o755)
 	}

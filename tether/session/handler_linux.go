@@ -146,7 +146,7 @@ func (h handler) startExec(r tetherproto.ExecRequest) (*proc.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := proc.Start(h.cfg.Reaper, proc.Options{Root: h.root, Process: process, Group: group})
+	p, err := proc.Start(h.cfg.Reaper, proc.Options{Root: h.root, Process: process, Group: group, NeedDir: true})
 	if err != nil {
 		return nil, err
 	}

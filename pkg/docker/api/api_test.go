@@ -221,7 +221,7 @@ func TestMissing(t *testing.T) {
 		"POST /build": "build", "POST /grpc": "build", "POST /session": "build", "POST /swarm/init": "Swarm", "GET /swarm": "Swarm", "GET /nodes": "nodes",
 		"GET /services": "services", "GET /tasks": "tasks", "GET /secrets": "secrets", "GET /configs": "configs",
 		"POST /plugins/pull":               "plugins",
-		"GET /containers/runs/checkpoints": "checkpoints", "GET /containers/runs/attach/ws": "websocket",
+		"GET /containers/runs/checkpoints": "checkpoints",
 	} {
 		method, path, _ := strings.Cut(req, " ")
 		body := ""

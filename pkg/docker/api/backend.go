@@ -150,7 +150,7 @@ func (b containerBackend) ContainerExecInspect(id string) (*backend.ExecInspect,
 	}
 	o := x.Options
 	return &backend.ExecInspect{
-		ID: x.ID, Running: x.Running, ExitCode: x.ExitCode, ContainerID: x.Container, Pid: x.Pid, DetachKeys: []byte(o.DetachKeys),
+		ID: x.ID, Running: x.Running, ExitCode: x.ExitCode, ContainerID: x.Container, Pid: x.Pid, DetachKeys: x.DetachKeys,
 		OpenStdin: o.Stdin, OpenStdout: o.Stdout, OpenStderr: o.Stderr,
 		ProcessConfig: &backend.ExecProcessConfig{Tty: o.Tty, Entrypoint: o.Cmd[0], Arguments: o.Cmd[1:], Privileged: &o.Privileged, User: x.User},
 	}, nil

@@ -20,7 +20,7 @@ func (s *server) containerRoutes() []route {
 	return []route{
 		{http.MethodGet, "/containers/json", s.listContainers},
 		{http.MethodGet, "/containers/{name:.*}/logs", s.getLogs},
-		{http.MethodGet, "/containers/{name:.*}/attach/ws", notSupported("attach over a websocket: use the hijacked connection")},
+		{http.MethodGet, "/containers/{name:.*}/attach/ws", s.attachWebsocket},
 	}
 }
 

@@ -25,6 +25,7 @@ type ExecOptions struct {
 type ExecInfo struct {
 	ID, Container string
 	Options       ExecOptions
+	DetachKeys    []byte // what is looked for; empty when none were given
 	User          string
 	Running       bool
 	// ExitCode is nil before the end.
@@ -96,10 +97,12 @@ func (e *Engine) exec(id string) (*execution, error) {
 	defer e.mu.Unlock()
 	x := e.execs[id]
 	if x == nil {
-		return nil, notFound("No such exec instance: %s", id)
+		return nil, noSuchExec(id)
 	}
 	return x, nil
 }
+
+func noSuchExec(id string) error { return notFound("No such exec instance: %s", id) }
 
 // ExecExists tells whether an exec can be started: it is known and its
 // container runs.
@@ -133,12 +136,16 @@ func (e *Engine) ExecInspect(id string) (ExecInfo, error) {
 	}
 	v, err := e.pl.Container(x.container)
 	if err != nil {
-		return ExecInfo{}, noSuchContainer(x.container)
+		return ExecInfo{}, noSuchExec(id)
+	}
+	keys := []byte{}
+	if x.options.DetachKeys != "" {
+		keys = x.keys
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return ExecInfo{
-		ID: x.id, Container: x.container, Options: x.options, User: execUser(x.options, v), Running: x.running,
+		ID: x.id, Container: x.container, Options: x.options, DetachKeys: keys, User: execUser(x.options, v), Running: x.running,
 		ExitCode: x.exitCode, Pid: x.pid,
 	}, nil
 }
@@ -243,13 +250,14 @@ func (e *Engine) execEnded(v spec.View, x *execution, st spec.ExitStatus, err er
 	return err
 }
 
-// endExecs marks execs of a container that stopped and that never ran as over.
+// endExecs forgets the execs that never ran of a container that stopped, as Docker
+// does: there is no starting them any more.
 func (e *Engine) endExecs(container string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, x := range e.execs {
+	for id, x := range e.execs {
 		if x.container == container && x.ended.IsZero() && !x.running {
-			x.ended = e.clock.Now()
+			delete(e.execs, id)
 		}
 	}
 }

@@ -113,7 +113,7 @@ type Info struct {
 	RestartCount int
 	// Volumes are the mounts of volumes, by destination.
 	Volumes []MountInfo
-	// ExecIDs are the execs that run.
+	// ExecIDs are the execs that run or are still to be started.
 	ExecIDs []string
 	// StatusText is the STATUS column of ps.
 	StatusText string
@@ -130,7 +130,7 @@ func (e *Engine) info(v spec.View) Info {
 	restarting, health := t != nil && t.restarting, e.healthOf(v.Container.ID)
 	var execs []string
 	for id, x := range e.execs {
-		if x.container == v.Container.ID && x.running {
+		if x.container == v.Container.ID && x.ended.IsZero() {
 			execs = append(execs, id)
 		}
 	}

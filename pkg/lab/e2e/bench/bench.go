@@ -44,7 +44,7 @@ type section struct {
 
 func sections() []section {
 	return []section{
-		{"run", runTime}, {"memory", guestMemory}, {"ps", psTime}, {"network", connectTime}, {"bridge", bridgeFlow}, {"outside", outsideFlow},
+		{"run", runTime}, {"memory", guestMemory}, {"ps", psTime}, {"network", connectTime}, {"exec", execTime}, {"bridge", bridgeFlow}, {"outside", outsideFlow},
 		{"volume", volumeFlow}, {"idle", idleEngine},
 	}
 }

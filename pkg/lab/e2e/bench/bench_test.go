@@ -35,6 +35,18 @@ func TestSeries(t *testing.T) {
 	}
 }
 
+func TestQuantile(t *testing.T) {
+	s := series{10, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+	for q, want := range map[float64]float64{0: 1, 0.1: 1, 0.5: 5, 0.9: 9, 0.91: 10, 1: 10} {
+		if got := s.quantile(q); got != want {
+			t.Errorf("%v of %v: %v, want %v", q, s, got, want)
+		}
+	}
+	if got := (series{}).quantile(0.9); got != 0 {
+		t.Errorf("of none: %v", got)
+	}
+}
+
 func TestRates(t *testing.T) {
 	if r, err := rate("12.500 MB/s\n", nil); err != nil || r != 12.5 {
 		t.Errorf("%v, %v", r, err)
