@@ -19,7 +19,7 @@ import (
 // the VCH's own clock.
 const boundConnect = 150 * time.Millisecond
 
-// api is one connection to the VCH, without the start of a docker client.
+// api asks the VCH over connections that are kept, without the start of a docker client.
 type api struct {
 	s      *setup
 	client *http.Client
@@ -27,7 +27,7 @@ type api struct {
 
 func (s *setup) api() api {
 	// A lab's certificate is self-signed.
-	return api{s, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}}
+	return api{s, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: execsAtOnce}}}
 }
 
 func (a api) close() { a.client.CloseIdleConnections() }
