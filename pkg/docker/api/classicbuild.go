@@ -46,8 +46,12 @@ func (s *server) postBuild(ctx context.Context, w http.ResponseWriter, r *http.R
 	}
 	defer u.Close()
 	// What the build says comes while the context is still being read.
-	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+	rest, err := readAll(w, r)
+	if err != nil {
 		return err
+	}
+	if q.Context != nil {
+		defer rest()
 	}
 	w.Header().Set("Content-Type", "application/json")
 	out := ioutils.NewWriteFlusher(w)
@@ -56,9 +60,6 @@ func (s *server) postBuild(ctx context.Context, w http.ResponseWriter, r *http.R
 	id, err := u.Build(ctx, q.Options, m.report)
 	if err != nil {
 		if !out.Flushed() {
-			if q.Context != nil { // a client that still sends would not see the answer
-				_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxLeftOver))
-			}
 			return err
 		}
 		_, _ = out.Write(streamformatter.FormatError(err))
@@ -67,9 +68,6 @@ func (s *server) postBuild(ctx context.Context, w http.ResponseWriter, r *http.R
 	m.done(id, q.Names)
 	return nil
 }
-
-// maxLeftOver is how much of a context is read for nothing, in bytes.
-const maxLeftOver = 64 << 20
 
 // buildMessages writes Docker's messages of a build. A client that is gone is found
 // by the request's context, so errors of writing are not.

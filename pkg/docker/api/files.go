@@ -91,11 +91,16 @@ func (s *server) sent(b *body, err error) error {
 	panic(http.ErrAbortHandler)
 }
 
-func (s *server) putArchive(ctx context.Context, _ http.ResponseWriter, r *http.Request, vars map[string]string) error {
+func (s *server) putArchive(ctx context.Context, w http.ResponseWriter, r *http.Request, vars map[string]string) error {
 	v, err := httputils.ArchiveFormValues(r, vars)
 	if err != nil {
 		return err
 	}
+	rest, err := readAll(w, r)
+	if err != nil {
+		return err
+	}
+	defer rest()
 	return s.e.PutFiles(ctx, v.Name, v.Path, engine.PutOptions{
 		NoOverwriteDirNonDir: httputils.BoolValue(r, "noOverwriteDirNonDir"), CopyUIDGID: httputils.BoolValue(r, "copyUIDGID"),
 	}, r.Body)

@@ -93,6 +93,11 @@ func (s *server) postImagesLoad(ctx context.Context, w http.ResponseWriter, r *h
 	if err != nil {
 		return err
 	}
+	rest, err := readAll(w, r)
+	if err != nil {
+		return err
+	}
+	defer rest()
 	w.Header().Set("Content-Type", "application/json")
 	out := ioutils.NewWriteFlusher(w)
 	defer out.Close()

@@ -27,6 +27,11 @@ func (s *server) postImport(ctx context.Context, w http.ResponseWriter, r *http.
 	if o.Message == "" {
 		o.Message = "Imported from " + r.Form.Get("fromSrc")
 	}
+	rest, err := readAll(w, r)
+	if err != nil {
+		return err
+	}
+	defer rest()
 	w.Header().Set("Content-Type", "application/json")
 	out := ioutils.NewWriteFlusher(w)
 	defer out.Close()

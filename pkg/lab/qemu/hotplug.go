@@ -135,14 +135,8 @@ func (i *instance) AddNIC(ctx context.Context, nic machine.NIC) (err error) {
 		}
 	}()
 	if i.h.cfg.Network != nil {
-		// QEMU listens a moment after it says so.
-		for retry := (backoff{}); ; {
-			if err = i.link(ctx, nic); err == nil {
-				break
-			}
-			if !retry.wait(ctx) {
-				return err
-			}
+		if err = i.link(ctx, nic); err != nil {
+			return err
 		}
 	}
 	if err := i.qmp.run(ctx, "device_add", nicDevice(nic, at.Number, at.Slot).json("driver"), nil); err != nil {

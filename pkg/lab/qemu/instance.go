@@ -169,7 +169,7 @@ func (i *instance) connect(ctx context.Context) error {
 // until life ends, at the latest with the VM. The first connection is made before
 // it returns.
 func (i *instance) keep(ctx, life context.Context, id, path string, serve func(context.Context, net.Conn) error) error {
-	conn, err := dialUnix(ctx, path)
+	conn, err := dialListening(ctx, path)
 	if err != nil {
 		return err
 	}
