@@ -81,11 +81,12 @@ type Resources struct {
 	ReservationMB int64
 }
 
-// Defaults of a containerVM.
+// Defaults of a containerVM. MinMemoryMB boots: the boot loader, the kernel and the
+// unpacked initramfs do not fit into 80 MiB (TestLeastMemory of tether).
 const (
 	DefaultCPUs     = 1
 	DefaultMemoryMB = 256
-	MinMemoryMB     = 64
+	MinMemoryMB     = 96
 )
 
 // Process is one process that tether runs: the container's, or one of an exec. What
