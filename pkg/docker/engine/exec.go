@@ -234,7 +234,9 @@ func (e *Engine) execEnded(v spec.View, x *execution, st spec.ExitStatus, err er
 	var se *spec.StartError
 	switch {
 	case errors.As(err, &se):
-		code = se.Code
+		if code = se.Code; code == spec.ExitRefused {
+			code = spec.ExitNotExecutable // of an exec, as below
+		}
 		err = startError("OCI runtime exec failed: exec failed: unable to start container process: ", se)
 	case err != nil:
 		code = 128 + 9
