@@ -66,7 +66,7 @@ func (e *Engine) ExecCreate(ref string, o ExecOptions) (string, error) {
 		return "", notRunning(id)
 	}
 	if isPaused(v) {
-		return "", errPausedExec(id)
+		return "", errPausedExec(ref)
 	}
 	if len(o.Cmd) == 0 {
 		return "", invalid("No exec command specified")
@@ -124,8 +124,9 @@ func (e *Engine) ExecExists(id string) error {
 	return nil
 }
 
-func errPausedExec(id string) error {
-	return conflict("Container %s is paused, unpause the container before exec", id)
+// errPausedExec names the container as the client did, like dockerd.
+func errPausedExec(ref string) error {
+	return conflict("Container %s is paused, unpause the container before exec", ref)
 }
 
 // ExecInspect tells what is known of an exec.
