@@ -81,11 +81,12 @@ type Resources struct {
 	ReservationMB int64
 }
 
-// Defaults of a containerVM.
+// Defaults of a containerVM. MinMemoryMB boots: the boot loader, the kernel and the
+// unpacked initramfs do not fit into 80 MiB (TestLeastMemory of tether).
 const (
 	DefaultCPUs     = 1
 	DefaultMemoryMB = 256
-	MinMemoryMB     = 64
+	MinMemoryMB     = 96
 )
 
 // Process is one process that tether runs: the container's, or one of an exec. What
@@ -279,7 +280,8 @@ type DNS struct {
 // ExitStatus is how a process ended.
 type ExitStatus struct {
 	// Code is the exit code, 128+n for a signal n, 127 and 126 when the
-	// program could not be found or executed, 125 when the guest itself failed.
+	// program could not be found or executed, 128 when the guest refused what was
+	// asked for, 125 when it failed itself.
 	Code int `json:",omitempty"`
 	// Signal is the number of the signal that ended it, or 0.
 	Signal int `json:",omitempty"`
@@ -295,6 +297,7 @@ const (
 	ExitGuestFailed   = 125
 	ExitNotExecutable = 126
 	ExitNotFound      = 127
+	ExitRefused       = 128 // a user, group, capability or ulimit that is not there
 )
 
 // Validate checks what must hold of any container. All problems are joined.

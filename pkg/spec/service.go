@@ -116,7 +116,7 @@ type Capacity struct {
 
 // StartError is returned by Start when the guest could not run the program.
 type StartError struct {
-	Code int // ExitNotFound, ExitNotExecutable or ExitGuestFailed
+	Code int // ExitNotFound, ExitNotExecutable, ExitRefused or ExitGuestFailed
 	Msg  string
 }
 

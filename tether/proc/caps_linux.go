@@ -54,7 +54,7 @@ func capabilitySet(p spec.Process) (set uint64, all bool, err error) {
 	for i, name := range append(add, drop...) {
 		n, ok := number[name]
 		if !ok {
-			return 0, false, &spec.StartError{Code: spec.ExitGuestFailed, Msg: fmt.Sprintf("unknown capability %q", "CAP_"+name)}
+			return 0, false, &spec.StartError{Code: spec.ExitRefused, Msg: fmt.Sprintf("unknown capability %q", "CAP_"+name)}
 		}
 		if i < len(add) {
 			set |= 1 << n

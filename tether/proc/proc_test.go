@@ -210,9 +210,9 @@ func TestStartErrors(t *testing.T) {
 		{spec.Process{Path: garbage}, 126, "exec " + garbage + ": exec format error"},
 		{spec.Process{Path: script}, 127, "exec " + script + ": no such file or directory"},
 		{spec.Process{Path: "/bin/sh", Dir: plain + "/sub"}, 126, `chdir to cwd ("` + plain + `/sub")`},
-		{spec.Process{Path: "/bin/sh", User: "nobody-of-that-name"}, 125, "no matching entries in passwd file"},
-		{spec.Process{Path: "/bin/sh", CapAdd: []string{"FLY"}}, 125, `unknown capability "CAP_FLY"`},
-		{spec.Process{Path: "/bin/sh", Rlimits: map[string]spec.Rlimit{"x": {}}}, 125, `invalid rlimit type "x"`},
+		{spec.Process{Path: "/bin/sh", User: "nobody-of-that-name"}, 128, "no matching entries in passwd file"},
+		{spec.Process{Path: "/bin/sh", CapAdd: []string{"FLY"}}, 128, `unknown capability "CAP_FLY"`},
+		{spec.Process{Path: "/bin/sh", Rlimits: map[string]spec.Rlimit{"x": {}}}, 128, `invalid rlimit type "x"`},
 	} {
 		both(t, func(t *testing.T, r *Reaper) {
 			_, err := Start(r, Options{Process: tc.p})

@@ -29,7 +29,7 @@ func rlimits(m map[string]spec.Rlimit) ([]limit, error) {
 	for name, l := range m {
 		n, ok := numbers[strings.TrimPrefix(strings.ToLower(name), "rlimit_")]
 		if !ok {
-			return nil, &spec.StartError{Code: spec.ExitGuestFailed, Msg: fmt.Sprintf("invalid rlimit type %q", name)}
+			return nil, &spec.StartError{Code: spec.ExitRefused, Msg: fmt.Sprintf("invalid rlimit type %q", name)}
 		}
 		limits = append(limits, limit{n, unix.Rlimit{Cur: uint64(l.Soft), Max: uint64(l.Hard)}})
 	}

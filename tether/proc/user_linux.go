@@ -22,7 +22,7 @@ type account struct {
 // them has numbers only.
 func lookupUser(root string, p spec.Process) (account, error) {
 	fail := func(err error) (account, error) {
-		return account{}, &spec.StartError{Code: spec.ExitGuestFailed, Msg: err.Error()}
+		return account{}, &spec.StartError{Code: spec.ExitRefused, Msg: err.Error()}
 	}
 	passwd, err := resolve(root, "/etc/passwd")
 	if err != nil {

@@ -41,7 +41,7 @@ func TestControls(t *testing.T) {
 	if err != nil || top.Titles[0] != "USER" || len(top.Processes) != 1 || len(top.Processes[0]) != len(top.Titles) {
 		t.Errorf("top: %+v, %v", top, err)
 	}
-	u, err := h.c.ContainerUpdate(h.ctx, "runs", container.UpdateConfig{Resources: container.Resources{Memory: 64 << 20, BlkioWeight: 10},
+	u, err := h.c.ContainerUpdate(h.ctx, "runs", container.UpdateConfig{Resources: container.Resources{Memory: 128 << 20, BlkioWeight: 10},
 		RestartPolicy: container.RestartPolicy{Name: "on-failure", MaximumRetryCount: 2}})
 	if err != nil || len(u.Warnings) != 1 {
 		t.Errorf("update: %+v, %v", u, err)
@@ -50,7 +50,7 @@ func TestControls(t *testing.T) {
 		t.Fatal(err)
 	}
 	i, err := h.c.ContainerInspect(h.ctx, "runs")
-	if err != nil || i.State.Status != "paused" || !i.State.Paused || !i.State.Running || i.HostConfig.Memory != 64<<20 ||
+	if err != nil || i.State.Status != "paused" || !i.State.Paused || !i.State.Running || i.HostConfig.Memory != 128<<20 ||
 		i.HostConfig.RestartPolicy.MaximumRetryCount != 2 || i.HostConfig.BlkioWeight != 10 {
 		t.Errorf("inspect: %+v %+v, %v", i.State, i.HostConfig.Resources, err)
 	}

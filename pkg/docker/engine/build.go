@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -113,6 +114,7 @@ func resources(h *HostConfig, mhz int64) (spec.Resources, []string, error) {
 		res.MemoryMB = roundUp(h.Memory, memoryStepMB*mib) / mib
 		if res.MemoryMB < spec.MinMemoryMB {
 			res.MemoryMB = spec.MinMemoryMB
+			warnings = append(warnings, fmt.Sprintf("memory raised to %d MiB, the least that a containerVM boots with; inside it the limit is as given", res.MemoryMB))
 		}
 	}
 	if h.MemoryReservation != 0 {

@@ -31,7 +31,7 @@ func TestPause(t *testing.T) {
 	off := h.create("off", `{"Image":"busybox","Cmd":["true"]}`)
 	refused(t, "pause of one that does not run", h.e.Pause(ctx, "off"), errdefs.IsConflict, "container "+off+" is not running")
 	refused(t, "pause of nothing", h.e.Pause(ctx, "nope"), errdefs.IsNotFound, "No such container")
-	id := h.run("cc", `"Cmd":["trap"]`)
+	h.run("cc", `"Cmd":["trap"]`)
 	refused(t, "unpause of one that runs", h.e.Unpause(ctx, "cc"), errdefs.IsInternal, "is not paused")
 	if err := h.e.Pause(ctx, "cc"); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestPause(t *testing.T) {
 	}
 	refused(t, "pause again", h.e.Pause(ctx, "cc"), errdefs.IsConflict, "is already paused")
 	_, err := h.e.ExecCreate("cc", engine.ExecOptions{Cmd: []string{"true"}})
-	refused(t, "exec", err, errdefs.IsConflict, "Container "+id+" is paused, unpause the container before exec")
+	refused(t, "exec", err, errdefs.IsConflict, "Container cc is paused, unpause the container before exec")
 	refused(t, "start", h.e.Start(ctx, "cc"), errdefs.IsConflict, "cannot start a paused container, try unpause instead")
 	refused(t, "rm", h.e.Remove(ctx, "cc", engine.RemoveOptions{}), errdefs.IsConflict, "container is paused and must be unpaused first")
 	refused(t, "attach", h.e.Attach(ctx, "cc", engine.AttachOptions{Stream: true}, nil), errdefs.IsConflict, "is paused, unpause the container before attach")

@@ -66,7 +66,7 @@ func (e *Engine) ExecCreate(ref string, o ExecOptions) (string, error) {
 		return "", notRunning(id)
 	}
 	if isPaused(v) {
-		return "", errPausedExec(id)
+		return "", errPausedExec(ref)
 	}
 	if len(o.Cmd) == 0 {
 		return "", invalid("No exec command specified")
@@ -124,8 +124,9 @@ func (e *Engine) ExecExists(id string) error {
 	return nil
 }
 
-func errPausedExec(id string) error {
-	return conflict("Container %s is paused, unpause the container before exec", id)
+// errPausedExec names the container as the client did, like dockerd.
+func errPausedExec(ref string) error {
+	return conflict("Container %s is paused, unpause the container before exec", ref)
 }
 
 // ExecInspect tells what is known of an exec.
@@ -234,7 +235,9 @@ func (e *Engine) execEnded(v spec.View, x *execution, st spec.ExitStatus, err er
 	var se *spec.StartError
 	switch {
 	case errors.As(err, &se):
-		code = se.Code
+		if code = se.Code; code == spec.ExitRefused {
+			code = spec.ExitNotExecutable // of an exec, as below
+		}
 		err = startError("OCI runtime exec failed: exec failed: unable to start container process: ", se)
 	case err != nil:
 		code = 128 + 9

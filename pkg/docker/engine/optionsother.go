@@ -57,7 +57,7 @@ func optionNotes() map[string]string {
 		"Config.MacAddress":                "within vSphere's range for given addresses",
 		"Endpoint.MacAddress":              "within vSphere's range for given addresses",
 		"HostConfig.Privileged":            "all capabilities and devices of the container's own VM, which is the boundary",
-		"HostConfig.Memory":                "the memory of the VM, at least 64 MiB, in steps of 4 MiB",
+		"HostConfig.Memory":                "the memory of the VM, at least 96 MiB, in steps of 4 MiB",
 		"HostConfig.MemoryReservation":     "memory that vSphere keeps for the VM",
 		"HostConfig.NanoCpus":              "virtual CPUs, rounded up; the fraction is a limit of the VM in MHz",
 		"HostConfig.CpuQuota":              "as NanoCpus, with CpuPeriod",

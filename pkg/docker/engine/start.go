@@ -96,6 +96,8 @@ func startError(prefix string, se *spec.StartError) error {
 		if !has("permission denied") {
 			msg += ": permission denied"
 		}
+	case spec.ExitRefused: // dockerd finds this out itself, before there is a task
+		return invalid("%s", msg)
 	default:
 		return internal("%s%s: unknown", prefix, msg)
 	}

@@ -19,7 +19,7 @@ func inMemory(ctx context.Context) (*target, func() error, error) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	fake, volumes := enginetest.New(), enginetest.NewVolumes("default")
-	e, err := engine.New(engine.Config{PortLayer: fake, Networks: fake, Volumes: volumes, Images: enginetest.NewImages(), Log: logrus.NewEntry(log)})
+	e, err := engine.New(engine.Config{PortLayer: fake, Networks: fake, Controls: fake, Volumes: volumes, Images: enginetest.NewImages(), Log: logrus.NewEntry(log)})
 	if err != nil {
 		return nil, nil, err
 	}
