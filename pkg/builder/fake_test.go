@@ -320,7 +320,6 @@ type client struct {
 	control.ControlClient
 	cc     *grpc.ClientConn
 	sent   map[string]string // what its session was sent, by exporter
-	health int
 	mu     sync.Mutex // guards both
 }
 
