@@ -22,7 +22,8 @@ func newBuilder(vch spec.VCH, eng *engine.Engine, log *logrus.Entry) (*engine.Bu
 		return nil, nil, err
 	}
 	b, err := builder.New(builder.Config{
-		Start: vm.Start, Dial: vm.Dial, Exists: vm.Exists, Load: eng.LoadBuilt, Tag: eng.TagBuilt, Log: log,
+		Start: vm.Start, Dial: vm.Dial, Exists: vm.Exists, Load: eng.LoadBuilt, Tag: eng.TagBuilt,
+		Local: eng.LocalImages, Blob: eng.ImageBlob, Log: log,
 	})
 	return vm, b, err
 }

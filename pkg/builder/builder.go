@@ -36,7 +36,12 @@ type Config struct {
 	Load func(ctx context.Context, archive io.Reader) (id string, err error)
 	// Tag names an image of the store.
 	Tag func(ctx context.Context, id, name string) error
-	Log *logrus.Entry
+	// Local gives the names in full that only the image store knows, with the digests
+	// of the images' manifests; Blob reads what those name, from offset on, and tells
+	// the size of the whole.
+	Local func() map[string]string
+	Blob  func(ctx context.Context, digest string, offset int64) (r io.ReadCloser, size int64, err error)
+	Log   *logrus.Entry
 }
 
 // Builder is the engine's side of one buildkitd.
@@ -53,8 +58,8 @@ type Builder struct {
 
 // New makes a Builder; nothing is dialled before it is used.
 func New(cfg Config) (*Builder, error) {
-	if cfg.Start == nil || cfg.Exists == nil || cfg.Dial == nil || cfg.Load == nil || cfg.Tag == nil || cfg.Log == nil {
-		return nil, errors.New("builder: Start, Dial, Exists, Load, Tag and Log are needed")
+	if cfg.Start == nil || cfg.Exists == nil || cfg.Dial == nil || cfg.Load == nil || cfg.Tag == nil || cfg.Local == nil || cfg.Blob == nil || cfg.Log == nil {
+		return nil, errors.New("builder: Start, Dial, Exists, Load, Tag, Local, Blob and Log are needed")
 	}
 	return &Builder{cfg: cfg, log: cfg.Log, exports: exports{bySession: map[string]map[string]*export{}}, named: map[string]context.CancelFunc{}}, nil
 }

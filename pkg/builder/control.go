@@ -30,6 +30,8 @@ func (u *Use) ServeControl(ctx context.Context, conn net.Conn) error {
 			return b.solve(s, to)
 		case methodSession:
 			return b.joinSession(s, to)
+		case methodFrontendSolve:
+			return b.frontendSolve(s, to)
 		}
 		return forward(s, to, method, nil)
 	})

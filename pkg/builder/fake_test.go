@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	control "github.com/moby/buildkit/api/services/control"
 	bktypes "github.com/moby/buildkit/api/types"
 	"github.com/sirupsen/logrus"
@@ -33,6 +34,9 @@ type buildkitd struct {
 	contexts []string
 	fail     error
 	gate     chan struct{} // when set, a solve waits for it or its end
+	// frontendSolves are the requests to the frontend, each of whose Dockerfiles has
+	// the stage "one".
+	frontendSolves [][]byte
 }
 
 func newBuildkitd() *buildkitd {
@@ -123,6 +127,24 @@ func (f *buildkitd) Solve(ctx context.Context, r *control.SolveRequest) (*contro
 	return &control.SolveResponse{ExporterResponse: map[string]string{"containerimage.digest": "sha256:ab"}}, nil
 }
 
+func (f *buildkitd) frontendSolve(_ any, s grpc.ServerStream) error {
+	var in frame
+	if err := s.RecvMsg(&in); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.frontendSolves = append(f.frontendSolves, in.data)
+	f.mu.Unlock()
+	attrs, err := mapField(in.data, fieldFrontendOpt)
+	if err != nil {
+		return err
+	}
+	if attrs[attrRequest] == requestTargets {
+		return s.SendMsg(&frame{stagesResponse("one")})
+	}
+	return s.SendMsg(&frame{})
+}
+
 func (f *buildkitd) pull(ctx context.Context, cc *grpc.ClientConn) (string, error) {
 	ctx = metadata.AppendToOutgoingContext(ctx, "urlpath", "/context", "urlhost", "buildkit-session")
 	s, err := cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, methodUpload)
@@ -183,12 +205,14 @@ type fixture struct {
 	started int
 	running int
 	loadErr error
+	local   map[string]string
+	blobs   map[string]string // by digest
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{d: newBuildkitd()}
-	s := grpc.NewServer()
+	s := grpc.NewServer(grpc.UnknownServiceHandler(f.d.frontendSolve), grpc.ForceServerCodecV2(frames{}))
 	control.RegisterControlServer(s, f.d)
 	dialled := make(chan net.Conn)
 	ln := &chanListener{conns: dialled, done: make(chan struct{})}
@@ -238,6 +262,14 @@ func newFixture(t *testing.T) *fixture {
 			f.tags = append(f.tags, id+" "+name)
 			return nil
 		},
+		Local: func() map[string]string { return f.local },
+		Blob: func(_ context.Context, digest string, offset int64) (io.ReadCloser, int64, error) {
+			b, ok := f.blobs[digest]
+			if !ok {
+				return nil, 0, errdefs.ErrNotFound
+			}
+			return io.NopCloser(strings.NewReader(b[min(offset, int64(len(b))):])), int64(len(b)), nil
+		},
 		Log: logrus.NewEntry(log),
 	})
 	if err != nil {
@@ -286,6 +318,7 @@ func (l *chanListener) Addr() net.Addr { return &net.UnixAddr{Name: "fake", Net:
 // client is a docker client with buildx: a control connection and a session.
 type client struct {
 	control.ControlClient
+	cc     *grpc.ClientConn
 	sent   map[string]string // what its session was sent, by exporter
 	health int
 	mu     sync.Mutex // guards both
@@ -307,6 +340,7 @@ func newClient(t *testing.T, u *Use, session string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.cc = cc
 	c.ControlClient = control.NewControlClient(cc)
 	own, far := net.Pipe()
 	s := server(func(method string, s grpc.ServerStream) error {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/containerd/errdefs"
 	control "github.com/moby/buildkit/api/services/control"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -57,6 +56,9 @@ func (s *ownSession) headers() map[string][]string {
 
 func (s *ownSession) server() *grpc.Server {
 	return server(func(method string, c grpc.ServerStream) error {
+		if isLocal(method, c) {
+			return s.b.content(method, c)
+		}
 		switch method {
 		case methodFileSend:
 			if e := s.b.exports.of(s.id, exporterID(c.Context())); e != nil {
@@ -146,27 +148,4 @@ func (s *ownSession) credential(in []byte) ([]byte, error) {
 		return protowire.AppendString(protowire.AppendTag(out, 2, protowire.BytesType), c.Password), nil
 	}
 	return out, nil
-}
-
-// stringField reads one field of a message of protocol buffers.
-func stringField(b []byte, field protowire.Number) (string, error) {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return "", errors.Join(protowire.ParseError(n), errdefs.ErrInvalidArgument)
-		}
-		b = b[n:]
-		if num == field && typ == protowire.BytesType {
-			v, n := protowire.ConsumeString(b)
-			if n < 0 {
-				return "", errors.Join(protowire.ParseError(n), errdefs.ErrInvalidArgument)
-			}
-			return v, nil
-		}
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return "", errors.Join(protowire.ParseError(n), errdefs.ErrInvalidArgument)
-		}
-		b = b[n:]
-	}
-	return "", nil
 }

@@ -69,6 +69,9 @@ func (b *Builder) session(ctx context.Context, to *grpc.ClientConn, conn net.Con
 				return e.receive(s)
 			}
 		}
+		if isLocal(method, s) {
+			return b.content(method, s)
+		}
 		return forward(s, client, method, nil)
 	})
 	return b.attach(ctx, to, s, headers)
@@ -82,8 +85,9 @@ func (b *Builder) attach(ctx context.Context, to *grpc.ClientConn, s *grpc.Serve
 	for k, v := range headers {
 		md[k] = v
 	}
-	// Results that are ours are received whether or not the client receives any.
-	md[headerMethods] = append(append([]string{}, md[headerMethods]...), methodFileSend)
+	// Results that are ours are received, and images of the store given, whether or not
+	// the client does such.
+	md[headerMethods] = append(append([]string{}, md[headerMethods]...), methodFileSend, methodContentInfo, methodContentRead)
 	stream, err := control.NewControlClient(to).Session(metadata.NewOutgoingContext(ctx, md))
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -151,6 +152,52 @@ func TestLoadDockerArchive(t *testing.T) {
 		if strings.HasSuffix(name, digest.FromBytes(b).Encoded()) {
 			t.Errorf("a plain layer is kept as %s", name)
 		}
+	}
+}
+
+// TestOpenBlob reads an image that was loaded by what its manifest names.
+func TestOpenBlob(t *testing.T) {
+	f := newFixture(t)
+	a := imagetest.Tar(t, "a=1")
+	conf := confOf(a)
+	if err := f.LoadArchive(t.Context(), bytes.NewReader(dockerArchive(t, conf, a)), spec.LoadOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	id := digest.FromString(conf).String()
+	read := func(blob string, offset int64) string {
+		t.Helper()
+		r, size, err := f.OpenBlob(t.Context(), blob, offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		b, err := io.ReadAll(r)
+		if err != nil || int64(len(b)) != size-offset {
+			t.Fatalf("%d bytes of %d from %d on, %v", len(b), size, offset, err)
+		}
+		return string(b)
+	}
+	m, err := f.Manifest(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := read(m, 0)
+	if digest.FromString(raw).String() != m || !strings.Contains(raw, id) {
+		t.Errorf("manifest %s: %s", m, raw)
+	}
+	if got := read(id, 5); got != conf[5:] {
+		t.Errorf("configuration %q", got)
+	}
+	if _, err := f.Manifest(m); !errdefs.IsNotFound(err) {
+		t.Errorf("manifest of what is no image: %v", err)
+	}
+	for blob, is := range map[string]func(error) bool{digest.FromString("x").String(): errdefs.IsNotFound, "../x": errdefs.IsInvalidArgument} {
+		if _, _, err := f.OpenBlob(t.Context(), blob, 0); !is(err) {
+			t.Errorf("blob %s: %v", blob, err)
+		}
+	}
+	if _, _, err := f.OpenBlob(t.Context(), id, -1); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a negative offset: %v", err)
 	}
 }
 

@@ -29,7 +29,11 @@ func withBuilder(t testing.TB) func(*api.Config) {
 		Exists: func() (bool, bool) { return false, false },
 		Load:   func(context.Context, io.Reader) (string, error) { return "", errdefs.ErrUnavailable },
 		Tag:    func(context.Context, string, string) error { return errdefs.ErrUnavailable },
-		Log:    logrus.NewEntry(log),
+		Local:  func() map[string]string { return nil },
+		Blob: func(context.Context, string, int64) (io.ReadCloser, int64, error) {
+			return nil, 0, errdefs.ErrUnavailable
+		},
+		Log: logrus.NewEntry(log),
 	})
 	if err != nil {
 		t.Fatal(err)
