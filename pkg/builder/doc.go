@@ -7,11 +7,13 @@
 //	u.ServeSession(ctx, conn, headers)  // what came in on POST /session
 //	u.Build(ctx, options, out)          // classic POST /build
 //
-// Calls of clients are passed on as bytes, whatever their version, but for three:
+// Calls of clients are passed on as bytes, whatever their version, but for these:
 // a solve whose result is to land among the engine's images (exporter "moby") asks
 // buildkitd for an archive instead; that archive, which buildkitd would send to the
-// client's session, goes to Config.Load; and a session of a client is joined to
-// buildkitd through this process, since that is where both meet.
+// client's session, goes to Config.Load; a session of a client is joined to
+// buildkitd through this process, since that is where both meet; and a Dockerfile's
+// frontend is told of the images that only the store has, which buildkitd then reads
+// over the session (local.go, frontend.go).
 //
 // It knows neither HTTP nor Docker's types nor where buildkitd runs.
 //

@@ -18,6 +18,8 @@ const (
 	// maxPeek is how much of a context is kept in memory in search of its Dockerfile,
 	// in bytes as they are sent.
 	maxPeek = 8 << 20
+	// maxUnpacked is how much is unpacked of it, in bytes: zeros pack well.
+	maxUnpacked = 8 * maxPeek
 	// maxDockerfile is how long one may be to be looked into.
 	maxDockerfile = 1 << 20
 )
@@ -43,7 +45,7 @@ func findInTar(in *bufio.Reader, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		src = z
+		src = io.LimitReader(z, maxUnpacked)
 	}
 	if name == "" {
 		name = "Dockerfile"
