@@ -71,12 +71,8 @@ func (u *Use) Build(ctx context.Context, o Options, p Progress) (id string, err 
 	if err != nil {
 		return "", err
 	}
-	if images := u.b.cfg.Local(); len(images) > 0 && !o.Pull {
-		var stages map[string]bool
-		if o.Remote == "" && o.Context != nil && someCouldBeStages(images) {
-			stages, o.Context = peekStages(o.Context, o.Dockerfile)
-		}
-		addLocal(images, r.FrontendAttrs, stages)
+	if err := u.b.addLocal(ctx, r.FrontendAttrs, &o); err != nil {
+		return "", err
 	}
 	if r.Session == "" {
 		s := newOwnSession(u.b, ref, o)

@@ -318,9 +318,9 @@ func (l *chanListener) Addr() net.Addr { return &net.UnixAddr{Name: "fake", Net:
 // client is a docker client with buildx: a control connection and a session.
 type client struct {
 	control.ControlClient
-	cc     *grpc.ClientConn
-	sent   map[string]string // what its session was sent, by exporter
-	mu     sync.Mutex // guards both
+	cc   *grpc.ClientConn
+	sent map[string]string // what its session was sent, by exporter
+	mu   sync.Mutex        // guards both
 }
 
 func newClient(t *testing.T, u *Use, session string) *client {

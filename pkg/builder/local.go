@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -86,9 +87,33 @@ func someCouldBeStages(images map[string]string) bool {
 	return false
 }
 
-// addLocal adds to attrs what localContexts gives.
-func addLocal(images, attrs map[string]string, stages map[string]bool) {
-	maps.Copy(attrs, localContexts(images, attrs, stages))
+// addLocal adds to a classic build's attrs what localContexts gives. The context may
+// be in a Read when it returns with ctx's error.
+func (b *Builder) addLocal(ctx context.Context, attrs map[string]string, o *Options) error {
+	images := b.cfg.Local()
+	if len(images) == 0 || o.Pull {
+		return nil
+	}
+	if o.Remote != "" || o.Context == nil || !someCouldBeStages(images) {
+		maps.Copy(attrs, localContexts(images, attrs, nil))
+		return nil
+	}
+	found := make(chan map[string]bool, 1)
+	source, name := o.Context, o.Dockerfile
+	var whole io.Reader // set before found
+	go func() {
+		var stages map[string]bool
+		stages, whole = peekStages(source, name)
+		found <- stages
+	}()
+	select {
+	case stages := <-found:
+		o.Context = whole
+		maps.Copy(attrs, localContexts(images, attrs, stages))
+		return nil
+	case <-ctx.Done(): // a client that does not send
+		return ctx.Err()
+	}
 }
 
 // content serves the image store to buildkitd.

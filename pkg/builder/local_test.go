@@ -220,16 +220,30 @@ func TestClassicBuildFromLocal(t *testing.T) {
 	f := newFixture(t)
 	f.local = map[string]string{"docker.io/library/app:latest": "sha256:m", "docker.io/library/one:latest": "sha256:n"}
 	u := f.use(t)
-	context := tarOf(t, "Dockerfile", "FROM app AS one\n", 1)
-	if _, err := u.Build(t.Context(), Options{Context: bytes.NewReader(context)}, func(*control.StatusResponse) {}); err != nil {
+	sent := tarOf(t, "Dockerfile", "FROM app AS one\n", 1)
+	if _, err := u.Build(t.Context(), Options{Context: bytes.NewReader(sent)}, func(*control.StatusResponse) {}); err != nil {
 		t.Fatal(err)
 	}
 	got := f.d.solves[0].FrontendAttrs
 	if _, ok := got["context:one"]; ok || got["context:app"] != "oci-layout://vic-images@sha256:m" {
 		t.Errorf("attributes %v", got)
 	}
-	if f.d.contexts[0] != string(context) {
+	if f.d.contexts[0] != string(sent) {
 		t.Error("the context is not what was sent")
+	}
+}
+
+// A client that stops sending its context can cancel.
+func TestCancelWhilePeeking(t *testing.T) {
+	f := newFixture(t)
+	f.local = map[string]string{"docker.io/library/app:latest": "sha256:m"}
+	u := f.use(t)
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _, _ = w.Write([]byte("x")); cancel() }()
+	if _, err := u.Build(ctx, Options{Context: r}, func(*control.StatusResponse) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 }
 

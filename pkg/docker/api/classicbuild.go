@@ -51,7 +51,11 @@ func (s *server) postBuild(ctx context.Context, w http.ResponseWriter, r *http.R
 		return err
 	}
 	if q.Context != nil {
-		defer rest()
+		defer func() {
+			if ctx.Err() == nil { // a build that was cancelled waits for nobody
+				rest()
+			}
+		}()
 	}
 	w.Header().Set("Content-Type", "application/json")
 	out := ioutils.NewWriteFlusher(w)
