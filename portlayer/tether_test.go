@@ -87,6 +87,7 @@ type tether struct {
 	nets    []spec.NetworkUpdate
 	netErr  error // what Network gives
 	conn    *tetherproto.ServerConn
+	began   bool // the process runs
 	clients []tetherproto.IO
 	follow  []func(logframe.Frame)
 	logs    *logframe.Writer
@@ -144,8 +145,12 @@ func (t *tether) run() {
 			_, _ = tetherproto.ServeConn(t.ctx, link, tetherproto.ServerConfig{HostKey: host, Authorized: authorized, Log: t.log,
 				Connected: func(c *tetherproto.ServerConn) {
 					t.mu.Lock()
-					defer t.mu.Unlock()
 					t.conn = c
+					began := t.began
+					t.mu.Unlock()
+					if began { // an engine that comes late learns the same
+						go t.report(tetherproto.Report{Kind: tetherproto.ReportStarted, PID: 42})
+					}
 				}}, t)
 		}
 	})
@@ -187,6 +192,9 @@ func (t *tether) process() {
 		return
 	}
 	t.set(guestinfo.StartedPairs(t.c.ID, 42, exit.Started))
+	t.mu.Lock()
+	t.began = true
+	t.mu.Unlock()
 	t.report(tetherproto.Report{Kind: tetherproto.ReportStarted, PID: 42})
 	t.print(spec.Stdout, strings.Join(t.c.Process.Args, " ")+"\n")
 	switch t.c.Process.Path {
