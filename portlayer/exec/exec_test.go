@@ -366,6 +366,21 @@ func TestStopAndKill(t *testing.T) {
 		t.Errorf("stop of one that does not listen: %+v", st)
 	}
 
+	// One that only a kill ends: its guest turns itself off, and loses nothing.
+	c = start(5, func(g *line) {
+		g.up()
+		at := g.start()
+		for <-g.signals != "SIGKILL" {
+		}
+		g.exit(spec.ExitStatus{Started: at, Code: 99})
+	})
+	if err := e.Stop(t.Context(), c.ID, "", 0); err != nil {
+		t.Fatal(err)
+	}
+	if st := must(e.Wait(t.Context(), c.ID, false)); st.Code != 99 {
+		t.Errorf("stop at once: %+v, want what the guest told", st)
+	}
+
 	c = start(2, nil)
 	if err := e.Signal(t.Context(), c.ID, "KILL"); err != nil {
 		t.Fatal(err)

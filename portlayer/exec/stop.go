@@ -13,9 +13,14 @@ import (
 )
 
 // Stop sends signal (empty: the container's own), waits up to timeout (negative:
-// for ever) and then turns the VM off. A container that does not run: nothing
-// happens.
+// for ever) and then kills the process; a VM whose guest does not end by that is
+// turned off. A container that does not run: nothing happens.
 func (m *Manager) Stop(ctx context.Context, id, signal string, timeout time.Duration) error {
+	return m.stop(ctx, id, signal, timeout, false)
+}
+
+// stop is Stop, of a process that was killed already, in vain, or was not.
+func (m *Manager) stop(ctx context.Context, id, signal string, timeout time.Duration, killed bool) error {
 	c, err := m.find(id)
 	if err != nil {
 		return err
@@ -47,10 +52,24 @@ func (m *Manager) Stop(ctx context.Context, id, signal string, timeout time.Dura
 			return err
 		}
 	}
+	if wasUp && !killed && m.endByKill(ctx, c, r) {
+		return nil
+	}
 	if err := m.powerOff(ctx, c); err != nil {
 		return fmt.Errorf("stop container %s: %w", id, err)
 	}
 	return nil
+}
+
+// endByKill kills the process over the line and tells whether the guest turned
+// itself off: then what the container wrote is on its disks, as it is with Docker.
+// A VM that loses its power instead loses what the guest's kernel had not yet written.
+func (m *Manager) endByKill(ctx context.Context, c *Controller, r *run) bool {
+	if err := m.signal(ctx, c, "", "SIGKILL"); err != nil {
+		c.log().WithError(err).Warn("process could not be killed: its VM is turned off")
+		return false
+	}
+	return ended(ctx, r, min(lineTimeout, m.cfg.EndTimeout))
 }
 
 func (c *Controller) interruptStart(cause error) {
@@ -187,7 +206,7 @@ func (m *Manager) Signal(ctx context.Context, id, signal string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return m.Stop(ctx, id, signal, 0)
+	return m.stop(ctx, id, signal, 0, true)
 }
 
 // SignalExec sends a signal to an exec's process.

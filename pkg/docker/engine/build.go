@@ -114,7 +114,7 @@ func resources(h *HostConfig, mhz int64) (spec.Resources, []string, error) {
 		res.MemoryMB = roundUp(h.Memory, memoryStepMB*mib) / mib
 		if res.MemoryMB < spec.MinMemoryMB {
 			res.MemoryMB = spec.MinMemoryMB
-			warnings = append(warnings, fmt.Sprintf("memory raised to %d MiB, the least that a containerVM boots with; inside it the limit is as given", res.MemoryMB))
+			warnings = append(warnings, fmt.Sprintf("a containerVM needs %d MiB of memory to boot and has no less; inside it the limit is as given", spec.MinMemoryMB))
 		}
 	}
 	if h.MemoryReservation != 0 {

@@ -118,7 +118,7 @@ func TestResources(t *testing.T) {
 		{`{}`, spec.Resources{}, ""},
 		{`{"Memory":268435456}`, spec.Resources{MemoryMB: 256}, ""},
 		{`{"Memory":268435457}`, spec.Resources{MemoryMB: 260}, ""},
-		{`{"Memory":33554432}`, spec.Resources{MemoryMB: 96}, "memory raised to 96 MiB"},
+		{`{"Memory":33554432}`, spec.Resources{MemoryMB: 96}, "needs 96 MiB of memory to boot"},
 		{`{"NanoCpus":2000000000}`, spec.Resources{CPUs: 2}, ""},
 		{`{"NanoCpus":1500000000}`, spec.Resources{CPUs: 2, CPULimitMHz: 3000}, ""},
 		{`{"NanoCpus":500000000}`, spec.Resources{CPUs: 1, CPULimitMHz: 1000}, ""},
