@@ -70,7 +70,7 @@ conformance: build isos ## the same scripts on a real dockerd and on vic; ARGS="
 	@.ci/dockerd >/dev/null
 	go run ./pkg/lab/e2e/conformance $(ARGS)
 
-clients: build isos ## run other people's Docker clients; ARGS="-only compose" for one
+clients: build isos bin/docker-buildx bin/images/buildkit/of ## run other people's Docker clients; ARGS="-only compose" for one
 	@.ci/clients
 	@go run ./pkg/lab/e2e/clients $(ARGS)
 

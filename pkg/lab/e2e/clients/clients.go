@@ -22,7 +22,7 @@ type client struct {
 	// version asks for the version; the first line of its output.
 	version []string
 	// script is the program with its arguments. $CACHE is .cache/clients, $SCRIPTS
-	// testdata.
+	// testdata, $BIN the folder of what is built here.
 	script []string
 	env    []string
 	// after is a script that looks at what the client left; may be nil.
@@ -53,7 +53,7 @@ func clients() []client {
 	return []client{
 		old, recent,
 		{name: "compose", title: "Docker Compose", version: []string{"$CACHE/docker-compose-" + composeVersion, "version", "--short"},
-			script: []string{"sh", "$SCRIPTS/compose.sh"}, env: []string{"COMPOSE=$CACHE/docker-compose-" + composeVersion}},
+			script: []string{"sh", "$SCRIPTS/compose.sh"}, env: []string{"COMPOSE=$CACHE/docker-compose-" + composeVersion, "BUILDX=$BIN/docker-buildx"}},
 		{name: "docker-py", title: "docker-py", version: []string{python, "-c", "import docker; print(docker.__version__)"},
 			script: []string{python, "$SCRIPTS/docker-py.py"}},
 		{name: "dockerode", title: "dockerode", version: nodeVersion("dockerode"), script: []string{"node", "$SCRIPTS/dockerode.js"}, env: []string{node}},
@@ -76,7 +76,7 @@ func names() []string {
 func (o options) expand(list []string) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = strings.NewReplacer("$CACHE", o.cache, "$SCRIPTS", o.scripts).Replace(s)
+		out[i] = strings.NewReplacer("$CACHE", o.cache, "$SCRIPTS", o.scripts, "$BIN", o.bin).Replace(s)
 	}
 	return out
 }

@@ -6,8 +6,9 @@
 // clients come from package registries.
 //
 // `make clients` runs it, after .ci/clients has installed the clients; it needs what
-// `make build isos` builds. -only chooses clients, and -against takes the engine of
-// DOCKER_HOST instead of a lab. What was run is in docs/clients.md.
+// `make build isos` builds, and what .ci/buildkit and .ci/buildx do. -only chooses
+// clients, and -against takes the engine of DOCKER_HOST instead of a lab. What was
+// run is in docs/clients.md.
 //
 // Start reading at clients.go.
 package main

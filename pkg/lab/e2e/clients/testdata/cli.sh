@@ -81,6 +81,27 @@ commits() {
 	has "$out" 'some text'
 	d rmi cli/committed:1
 }
+# Without buildx, which neither client's own program has.
+builds() {
+	export DOCKER_BUILDKIT=0
+	mkdir "$work/context"
+	echo ignored >"$work/context/.dockerignore"
+	echo x >"$work/context/ignored"
+	cat >"$work/context/Dockerfile" <<-'END'
+		FROM busybox AS made
+		ARG WHO
+		COPY . /src
+		RUN test ! -e /src/ignored && echo "made for $WHO" >/made
+		FROM busybox
+		COPY --from=made /made /
+		CMD ["cat", "/made"]
+	END
+	d build -t cli/built:1 --build-arg WHO=cli "$work/context" >"$out"
+	has "$out" 'Successfully tagged cli/built:1'
+	d run --rm cli/built:1 >"$out"
+	has "$out" '^made for cli$'
+	d rmi cli/built:1
+}
 saves() {
 	d save -o "$work/image.tar" busybox
 	d load -i "$work/image.tar" >"$out"
@@ -139,6 +160,7 @@ step 'cp, diff' copies
 step 'top, stats' looks
 step 'pause, unpause' pauses
 step 'commit' commits
+step 'build' builds
 step 'save, load' saves
 step 'restart, rename, stop, start, kill, wait, rm' lives
 step 'network, published port' networks

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Docker Compose, as its users use it. $COMPOSE is the program.
+# Docker Compose, as its users use it. $COMPOSE is the program, $BUILDX the plugin with
+# which it builds.
 . "$(dirname "$0")/steps.sh"
 cd "$(dirname "$0")/compose" || exit 1
 c() { "$COMPOSE" "$@"; }
@@ -39,10 +40,17 @@ scales() {
 	[ "$(wc -l <"$out")" = 2 ]
 	c up -d --no-recreate --scale app=1 app
 }
+builds() {
+	mkdir -p "$DOCKER_CONFIG/cli-plugins"
+	ln -sf "$BUILDX" "$DOCKER_CONFIG/cli-plugins/docker-buildx"
+	c build tool
+	c run --rm -T tool >"$out"
+	has "$out" '^made for shop$'
+}
 restarts() { c restart -t 1 app; c stop -t 1 web; c start web; }
 again() { c up -d 2>"$out"; ! grep -q Recreate "$out"; }
 down() {
-	c down -v -t 1
+	c down -v -t 1 --rmi local
 	c ps -aq >"$out"
 	[ ! -s "$out" ]
 }
@@ -53,6 +61,7 @@ step 'ls, images, top, port' lists
 step logs logs
 step 'exec' executes
 step 'run --rm' runs
+step 'build with buildx, run what was built' builds
 step 'up --scale' scales
 step 'restart, stop, start' restarts
 step 'up again recreates nothing' again

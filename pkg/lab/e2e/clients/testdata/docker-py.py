@@ -77,6 +77,15 @@ def archives():
     has(b"".join(bits), "some text")
 
 
+def builds():
+    image, log = client.images.build(fileobj=io.BytesIO(b"FROM busybox\nARG WHO\nRUN echo made for $WHO >/made\n"), tag="dockerpy/built:1",
+                                     buildargs={"WHO": "docker-py"})
+    has(image.tags[0], "dockerpy/built:1")
+    has("".join(l.get("stream", "") for l in log), "Successfully tagged dockerpy/built:1")
+    has(client.containers.run("dockerpy/built:1", ["cat", "/made"], remove=True), "made for docker-py")
+    client.images.remove("dockerpy/built:1")
+
+
 def top_and_stats():
     has(str(made["box"].top()["Processes"]), "sleep")
     has(str(made["box"].stats(stream=False)), "memory_stats")
@@ -138,7 +147,7 @@ def not_there():
 for name, step in [
     ("ping, version, info", versions), ("pull and list images", pull), ("run", run), ("run that fails", run_fails),
     ("detached run, list with filters", detached), ("exec", executes), ("logs that follow", logs), ("put and get archive", archives),
-    ("top and stats", top_and_stats), ("pause and unpause", pauses), ("restart, rename, stop, wait, remove", lives),
+    ("build", builds), ("top and stats", top_and_stats), ("pause and unpause", pauses), ("restart, rename, stop, wait, remove", lives),
     ("networks", networks), ("volumes", volumes), ("events of a time", events), ("errors", not_there),
 ]:
     try:

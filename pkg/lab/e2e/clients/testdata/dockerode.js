@@ -1,10 +1,12 @@
 // dockerode, as its users use it; prints "ok STEP" or "not ok STEP: why".
 const { PassThrough } = require('stream');
+const path = require('path');
 const Docker = require('dockerode');
 const steps = require('./steps');
 
 const docker = new Docker(); // DOCKER_HOST and the like
-const pull = (name) => docker.pull(name).then((s) => new Promise((done, fail) => docker.modem.followProgress(s, (err, out) => (err ? fail(err) : done(out)))));
+const follow = (s) => new Promise((done, fail) => docker.modem.followProgress(s, (err, out) => (err ? fail(err) : done(out))));
+const pull = (name) => docker.pull(name).then(follow);
 const collect = (stream) => new Promise((done, fail) => {
   const out = new PassThrough();
   let text = '';
@@ -36,6 +38,13 @@ steps([
     steps.has(String(result.StatusCode), '4');
     steps.has(text, 'to stdout');
     await container.remove();
+  }],
+  ['build', async () => {
+    const context = path.join(__dirname, 'compose', 'tool');
+    const told = await follow(await docker.buildImage({ context, src: ['Dockerfile'] }, { t: 'dockerode/built:1', buildargs: { WHO: 'dockerode' } }));
+    steps.has(JSON.stringify(told), 'Successfully tagged dockerode/built:1');
+    steps.has(JSON.stringify((await docker.getImage('dockerode/built:1').inspect()).Config.Cmd), '/made');
+    await docker.getImage('dockerode/built:1').remove();
   }],
   ['create and start', async () => {
     box = await docker.createContainer({ name: 'dockerode-box', Image: 'busybox', Cmd: ['cat'], OpenStdin: true, Labels: { by: 'dockerode' }, Env: ['A=b'] });
