@@ -43,7 +43,8 @@ scales() {
 builds() {
 	mkdir -p "$DOCKER_CONFIG/cli-plugins"
 	ln -sf "$BUILDX" "$DOCKER_CONFIG/cli-plugins/docker-buildx"
-	c build tool
+	c build tool >"$out" 2>&1
+	if grep 'classic builder' "$out"; then return 1; fi # it says so when it does without buildx
 	c run --rm -T tool >"$out"
 	has "$out" '^made for shop$'
 }
