@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -53,7 +54,7 @@ func (m *Manager) Remove(ctx context.Context, id string, force bool) error {
 // off makes sure that the container does not run.
 func (m *Manager) off(ctx context.Context, c *Controller, force bool) error {
 	c.mu.Lock()
-	phase := c.phase
+	phase, r, writes := c.phase, c.run, writesVolumes(c.spec)
 	if active(phase) && force {
 		_ = c.move(evStop) // from an active phase this always goes
 	}
@@ -64,7 +65,18 @@ func (m *Manager) off(ctx context.Context, c *Controller, force bool) error {
 	if !force {
 		return fmt.Errorf("container is %s, stop it before or use force: %w", name(phase), errdefs.ErrConflict)
 	}
+	// Its own disk goes; a volume has to hold what was written to it.
+	if writes && phase == spec.PhaseRunning && m.endByKill(ctx, c, r) {
+		return nil
+	}
 	return m.powerOff(ctx, c)
+}
+
+// writesVolumes tells whether what a container writes may outlive it.
+func writesVolumes(c spec.Container) bool {
+	return slices.ContainsFunc(c.Mounts, func(m spec.Mount) bool {
+		return !m.ReadOnly && (m.Type == spec.MountVolume || m.Type == spec.MountNFS)
+	})
 }
 
 func (c *Controller) beginRemove() (before spec.Phase, err error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 
 	viclab "github.com/vic-engine/vic/pkg/lab"
@@ -330,5 +331,54 @@ func TestShares(t *testing.T) {
 	v.mu.Unlock()
 	if err := e.Start(t.Context(), container(1).ID); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "no answer from host") {
 		t.Errorf("start without the server: %v", err)
+	}
+}
+
+// TestForcedRemoveKeepsWrites: what a container wrote to a volume last is in its
+// guest's memory. A forced removal kills the process and lets the guest write it out.
+func TestForcedRemoveKeepsWrites(t *testing.T) {
+	l := newLab(t, simulator.ESX())
+	e := l.bootWith(l.volumes("data"))
+	for n, tc := range []struct {
+		mount  []string
+		killed bool
+	}{{[]string{"data:/data"}, true}, {[]string{"data:/data:ro"}, false}, {nil, false}} {
+		c := with(container(n), tc.mount...)
+		killed := make(chan struct{})
+		l.guests.run(c.ID, func(g *line) {
+			g.up()
+			at := g.start()
+			for {
+				select {
+				case s := <-g.signals:
+					if s == "SIGKILL" {
+						close(killed)
+						g.exit(spec.ExitStatus{Started: at, Code: 137, Signal: 9})
+						return
+					}
+				case <-g.off:
+					return
+				}
+			}
+		})
+		if _, err := e.Create(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Start(t.Context(), c.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Remove(t.Context(), c.ID, true); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-killed:
+			if !tc.killed {
+				t.Errorf("%v: killed, though nothing of it stays", tc.mount)
+			}
+		default:
+			if tc.killed {
+				t.Errorf("%v: the power was cut under it", tc.mount)
+			}
+		}
 	}
 }
