@@ -301,6 +301,44 @@ func testNetworks(t *testing.T, s *site) {
 }
 
 // Published ports are there when a start returns, and one container's at a time.
+// TestGuestThatWaits: a guest that boots while there are several networks lets nobody
+// in before it was told of them, also when the others are gone by then.
+func TestGuestThatWaits(t *testing.T) {
+	s := newSite(t, lab.ModeESXi)
+	p, stop := s.boot()
+	defer func() { stop() }()
+	ctx := t.Context()
+	img, _, err := p.Images().Pull(ctx, s.image, spec.PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, attached := range []bool{false, true} {
+		n, err := p.CreateNetwork(ctx, spec.Network{Name: "other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.hyp.booting = func() {
+			if err := p.RemoveNetwork(ctx, n.ID); err != nil {
+				t.Error(err)
+			}
+		}
+		c := s.container(i+1, img, "/bin/serve", "ready")
+		c.Process.Attach = attached
+		if _, err := p.Create(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(ctx, c.ID); err != nil {
+			t.Fatal(err)
+		}
+		if !s.hyp.guest(c.ID).c.NetworkFilter {
+			t.Error("it booted without a filter")
+		}
+		if s.told(c.ID) == "" {
+			t.Errorf("attached %v: it was not told of its network", attached)
+		}
+	}
+}
+
 func TestPublishedPorts(t *testing.T) {
 	s := newSite(t, lab.ModeESXi)
 	p, stop := s.boot()

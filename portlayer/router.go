@@ -444,8 +444,12 @@ func (r *router) needs(v *spec.View, several bool) bool {
 		return false
 	}
 	g := r.guests[id]
-	return several || g != nil && (g.told || !g.ours && r.ups[id])
+	return several || waits(&v.Container) || g != nil && (g.told || !g.ours && r.ups[id])
 }
+
+// waits tells whether a container's guest lets nobody in until it was told: the
+// networks or policies that were the reason may be gone by the time that it boots.
+func waits(c *spec.Container) bool { return c.NetworkFilter || c.NetworkPolicy }
 
 // foretell gives a guest that runs its networks as they will be.
 func (r *router) foretell(ctx context.Context, v spec.View, endpoints []spec.Endpoint, timeout time.Duration) error {

@@ -50,7 +50,7 @@ func (r *router) Starting(_ context.Context, id string) error {
 
 // Greet tells a guest of its networks before its process is let go.
 func (r *router) Greet(ctx context.Context, id string, line exec.Line) {
-	if !r.tells() {
+	if v, err := r.containers().Container(id); err != nil || !r.tells() && !waits(&v.Container) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
@@ -61,8 +61,9 @@ func (r *router) Greet(ctx context.Context, id string, line exec.Line) {
 }
 
 // Started waits until all guests know the container, and it knows them.
-func (r *router) Started(ctx context.Context, _ string) {
-	if r.tells() {
+func (r *router) Started(ctx context.Context, id string) {
+	v, err := r.containers().Container(id)
+	if r.tells() || err == nil && waits(&v.Container) {
 		r.push(ctx)
 	}
 }

@@ -30,6 +30,8 @@ import (
 // It outlives engines, as VMs do.
 type hypervisor struct {
 	log *logrus.Entry
+	// booting, when set, is called at the beginning of each boot, which waits for it.
+	booting func()
 
 	mu   sync.Mutex // guards last
 	last map[string]*tether
@@ -60,7 +62,12 @@ func (h *hypervisor) Start(_ context.Context, m machine.Machine, g machine.Guest
 	}
 	h.last[c.ID] = t
 	h.mu.Unlock()
-	go t.run()
+	go func() {
+		if h.booting != nil {
+			h.booting()
+		}
+		t.run()
+	}()
 	return t, nil
 }
 
