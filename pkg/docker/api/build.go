@@ -34,23 +34,7 @@ func (s *server) postGRPC(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		return err
 	}
-	if err := wantH2C(r); err != nil {
-		return err
-	}
-	u, err := b.Use(ctx)
-	if err != nil {
-		return err
-	}
-	defer u.Close()
-	conn, err := upgrade(w)
-	if err != nil {
-		return err
-	}
-	// A hijacked connection has no request's context: it ends with the server.
-	if err := u.ServeControl(s.Context, conn); err != nil {
-		s.Log.WithError(err).Debug("a client's connection to the builder ended")
-	}
-	return nil
+	return s.handOver(ctx, w, r, b, (*builder.Use).ServeControl)
 }
 
 // postSession hands the connection to buildkitd as a client's session: it asks on
@@ -64,6 +48,15 @@ func (s *server) postSession(ctx context.Context, w http.ResponseWriter, r *http
 	if err != nil {
 		return err
 	}
+	return s.handOver(ctx, w, r, b, func(u *builder.Use, ctx context.Context, conn net.Conn) error {
+		return u.ServeSession(ctx, conn, headers)
+	})
+}
+
+// handOver starts the builder and gives it the request's connection, as HTTP/2, until
+// it ends.
+func (s *server) handOver(ctx context.Context, w http.ResponseWriter, r *http.Request, b *builder.Builder,
+	serve func(*builder.Use, context.Context, net.Conn) error) error {
 	if err := wantH2C(r); err != nil {
 		return err
 	}
@@ -76,8 +69,9 @@ func (s *server) postSession(ctx context.Context, w http.ResponseWriter, r *http
 	if err != nil {
 		return err
 	}
-	if err := u.ServeSession(s.Context, conn, headers); err != nil {
-		s.Log.WithError(err).Debug("a client's session with the builder ended")
+	// A hijacked connection has no request's context: it ends with the server.
+	if err := serve(u, s.Context, conn); err != nil {
+		s.Log.WithError(err).WithField("path", r.URL.Path).Debug("a client's connection to the builder ended")
 	}
 	return nil
 }
