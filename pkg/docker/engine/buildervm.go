@@ -129,7 +129,7 @@ func (v *BuilderVM) Idle() {
 	used := make(chan struct{})
 	v.used = used
 	v.mu.Unlock()
-	v.e.job(context.Background(), func(ctx context.Context) { // not any request's
+	v.e.job(context.Background(), func(ctx context.Context) { // no request's: the engine's end ends it
 		select {
 		case <-v.e.clock.After(v.cfg.Idle):
 		case <-used:
