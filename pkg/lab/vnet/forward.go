@@ -36,6 +36,8 @@ type forwards struct {
 // claim is one address that a NIC showed.
 type claim struct {
 	by        *port
+	ctx       context.Context // ends with the claim, and what it has under way
+	cancel    context.CancelFunc
 	listeners []net.Listener
 	published map[Port]io.Closer
 }
@@ -125,10 +127,11 @@ func (f *forwards) claim(a netip.Addr, p *port) {
 		return
 	}
 	c := &claim{by: p, published: map[Port]io.Closer{}}
+	c.ctx, c.cancel = context.WithCancel(f.ctx)
 	f.owners[a] = c
 	f.log.WithField("address", a.String()).Info("guest has an address")
 	for _, fw := range f.ports {
-		l, err := f.open(a, fw)
+		l, err := f.open(c.ctx, a, fw)
 		if err != nil {
 			f.log.WithError(err).Warn("guest's port not forwarded")
 			continue
@@ -154,6 +157,7 @@ func (f *forwards) release(p *port) {
 
 // drop is called with mu held.
 func (f *forwards) drop(a netip.Addr, c *claim) {
+	c.cancel() // first: what begins to dial from now on ends by it, what did before by abortOf
 	for _, l := range c.listeners {
 		_ = l.Close()
 	}
@@ -176,7 +180,7 @@ func (f *forwards) close() {
 	f.wg.Wait()
 }
 
-func (f *forwards) open(a netip.Addr, fw Forward) (net.Listener, error) {
+func (f *forwards) open(ctx context.Context, a netip.Addr, fw Forward) (net.Listener, error) {
 	host, _ := f.gw.plan.HostAddress(a) // a is of the subnet
 	l, err := net.Listen("tcp", netip.AddrPortFrom(host, fw.local()).String())
 	if err != nil {
@@ -189,7 +193,7 @@ func (f *forwards) open(a netip.Addr, fw Forward) (net.Listener, error) {
 			if err != nil {
 				return // closed
 			}
-			f.wg.Go(func() { f.carry(c.(*net.TCPConn), to) })
+			f.wg.Go(func() { f.carry(ctx, c.(*net.TCPConn), to) })
 		}
 	})
 	return l, nil
@@ -199,8 +203,8 @@ func (f *forwards) open(a netip.Addr, fw Forward) (net.Listener, error) {
 // does not answer gets a reset.
 const forwardLimit = 10 * time.Second
 
-func (f *forwards) carry(c *net.TCPConn, to netip.AddrPort) {
-	ctx, cancel := context.WithTimeout(f.ctx, forwardLimit)
+func (f *forwards) carry(ctx context.Context, c *net.TCPConn, to netip.AddrPort) {
+	ctx, cancel := context.WithTimeout(ctx, forwardLimit)
 	guest, err := f.gw.dial(ctx, to)
 	cancel()
 	if err != nil {

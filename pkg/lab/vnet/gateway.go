@@ -135,13 +135,21 @@ func (c *conn) abort() {
 	c.ep.Abort()
 }
 
+// keeps is false for a connection that was closed or aborted.
+func (g *gateway) keeps(c *conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.conns[c]
+	return ok
+}
+
 func (g *gateway) forget(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.conns, c)
 }
 
-// keep wraps an endpoint connected with guest. A guest that is reset does not say
+// keep wraps an endpoint that is connected with guest, or about to be. A guest that is reset does not say
 // goodbye: keepalives find out within 25 s.
 func (g *gateway) keep(ep tcpip.Endpoint, wq *waiter.Queue, guest netip.Addr) *conn {
 	idle, interval := tcpip.KeepaliveIdleOption(10*time.Second), tcpip.KeepaliveIntervalOption(5*time.Second)
@@ -190,21 +198,27 @@ func (g *gateway) dial(ctx context.Context, to netip.AddrPort) (*conn, error) {
 	entry, connected := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
 	wq.EventRegister(&entry)
 	defer wq.EventUnregister(&entry)
+	c := g.keep(ep, wq, to.Addr()) // from here on abortOf ends it
 	terr = ep.Connect(tcpip.FullAddress{NIC: nic, Addr: tcpAddr(to.Addr()), Port: to.Port()})
 	if _, started := terr.(*tcpip.ErrConnectStarted); started {
 		select {
 		case <-connected:
 			terr = ep.LastError()
 		case <-ctx.Done():
-			ep.Abort()
-			return fail(ctx.Err())
 		}
 	}
+	if ctx.Err() != nil {
+		c.abort()
+		return fail(context.Cause(ctx))
+	}
+	if terr == nil && !g.keeps(c) {
+		terr = &tcpip.ErrAborted{}
+	}
 	if terr != nil {
-		ep.Close()
+		c.abort()
 		return fail(fmt.Errorf("%s: %w", terr, errdefs.ErrUnavailable))
 	}
-	return g.keep(ep, wq, to.Addr()), nil
+	return c, nil
 }
 
 // listenUDP and listenTCP serve on the gateway's own address.

@@ -253,6 +253,51 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// TestForwardBegun: a forward that is not connected yet when its VM goes ends then,
+// not when its attempt would have timed out.
+func TestForwardBegun(t *testing.T) {
+	n := lab(t, Config{Plan: other, Forwards: []Forward{{Guest: 80, Local: 18080}}})
+	near, far := socketpair(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = n.Connect(ctx, "VM Network", mac1, far) }()
+	defer func() { cancel(); <-done }()
+	// A guest that has an address and answers nothing but who it is.
+	a := netip.MustParseAddr("10.118.251.10")
+	hw := mac{0, 0x50, 0x56, 0, 0, 1}
+	if _, err := near.Write(arpRequest(hw, a, other.Gateway())); err != nil {
+		t.Fatal(err)
+	}
+	syn := make(chan struct{})
+	go func() {
+		defer close(syn)
+		for {
+			f, err := readFrame(near)
+			if err != nil || f.kind() == 0x0800 {
+				return
+			}
+			if _, err := near.Write(arpRequest(hw, a, other.Gateway())); err != nil {
+				return
+			}
+		}
+	}()
+	at := "127.118.251.10:18080"
+	var c net.Conn
+	eventually(t, "the forward", func() (err error) { c, err = net.Dial("tcp", at); return err })
+	<-syn
+	n.gw.mu.Lock()
+	if len(n.gw.conns) != 1 {
+		t.Errorf("%d connections that would end with their guest, want the one that begins", len(n.gw.conns))
+	}
+	n.gw.mu.Unlock()
+	cancel()
+	<-done
+	_ = c.SetDeadline(time.Now().Add(forwardLimit))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("a client of a VM that is off: %v", err)
+	}
+}
+
 // TestAdoptedGuest: after a restart of the lab a guest that is silent is found by
 // its lease.
 func TestAdoptedGuest(t *testing.T) {

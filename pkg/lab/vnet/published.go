@@ -102,7 +102,7 @@ func (f *forwards) sync(a netip.Addr, c *claim) {
 		if p.Proto == "udp" {
 			end, err = f.openUDP(a, p.Port)
 		} else {
-			end, err = f.open(a, Forward{Guest: p.Port})
+			end, err = f.open(c.ctx, a, Forward{Guest: p.Port})
 		}
 		if err != nil {
 			f.log.WithError(err).Warn("guest's published port not forwarded")
