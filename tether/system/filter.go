@@ -2,9 +2,9 @@ package system
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
 	"net/netip"
 	"slices"
@@ -83,6 +83,10 @@ const (
 // Offsets of Ethernet (IEEE 802.3), IPv4 (RFC 791) and ARP (RFC 826).
 func etherSource() Field { return Field{"ether saddr", "ether_addr", 6, 6} }
 func etherType() Field   { return Field{"ether type", "ether_type", 12, 2} }
+
+// etherBoth is the source and, next to it, the type: one load for what every frame
+// of IPv4 is asked.
+func etherBoth() Field   { return Field{"@ll,48,64", "integer", 6, 8} }
 func ipSource() Field    { return Field{"ip saddr", "ipv4_addr", 26, 4} }
 func arpKind() Field     { return Field{"@ll,112,48", "integer", 14, 6} }
 func arpHardware() Field { return Field{"arp saddr ether", "ether_addr", 22, 6} }
@@ -103,12 +107,13 @@ func (f Filter) Ruleset() (Ruleset, error) {
 		}
 		return m
 	}
+	etherIPv4 := []byte{0x08, 0x00}
 	var own, ownARP, peers, peersARP, gateway, gatewayARP [][]byte
 	var six filter6
 	self := mac(f.MAC)
 	ips, ips6 := f.ips(f.Addresses, &errs)
 	for _, ip := range ips {
-		own = append(own, slices.Concat(self, ip))
+		own = append(own, slices.Concat(self, etherIPv4, ip))
 		ownARP = append(ownARP, slices.Concat(self, self, ip))
 	}
 	six.own.add(self, ips6)
@@ -119,30 +124,29 @@ func (f Filter) Ruleset() (Ruleset, error) {
 		}
 		ips, ips6 := f.ips(p.Addresses, &errs)
 		for _, ip := range ips {
-			peers = append(peers, slices.Concat(m, ip))
+			peers = append(peers, slices.Concat(m, etherIPv4, ip))
 			peersARP = append(peersARP, slices.Concat(m, m, ip))
 		}
 		six.peers.add(m, ips6)
 	}
 	if f.GatewayMAC != "" {
 		m := mac(f.GatewayMAC)
-		gateway, gatewayARP = append(gateway, m), append(gatewayARP, slices.Concat(m, m))
+		gateway, gatewayARP = append(gateway, slices.Concat(m, etherIPv4)), append(gatewayARP, slices.Concat(m, m))
 	}
 	if len(errs) > 0 {
 		return Ruleset{}, errors.Join(errs...)
 	}
-	ipv4 := []Match{{etherType(), []byte{0x08, 0x00}}}
 	// Ethernet's ARP for IPv4: the fields are where they are only in that.
 	arp := []Match{{etherType(), []byte{0x08, 0x06}}, {arpKind(), []byte{0, 1, 0x08, 0, 6, 4}}}
 	add := func(chain, name string, head []Match, elements [][]byte, fields ...Field) {
 		r.Rules = append(r.Rules, FilterRule{Chain: chain, Head: head, Sets: []FilterSet{r.set(name, elements, fields...)}})
 	}
-	add(chainIn, "peers", ipv4, peers, etherSource(), ipSource())
-	add(chainIn, "gateway", ipv4, gateway, etherSource())
+	add(chainIn, "peers", nil, peers, etherBoth(), ipSource())
+	add(chainIn, "gateway", nil, gateway, etherBoth())
 	add(chainIn, "peers_arp", arp, peersARP, etherSource(), arpHardware(), arpAddress())
 	// The gateway asks with any of its addresses, and it has many.
 	add(chainIn, "gateway_arp", arp, gatewayARP, etherSource(), arpHardware())
-	add(chainOut, "own", ipv4, own, etherSource(), ipSource())
+	add(chainOut, "own", nil, own, etherBoth(), ipSource())
 	add(chainOut, "own_arp", arp, ownARP, etherSource(), arpHardware(), arpAddress())
 	if len(six.own.pairs) > 0 {
 		r.six(six, gatewayARP)
@@ -233,6 +237,8 @@ func (s FilterSet) element(e []byte) string {
 			list = append(list, strconv.Itoa(int(v[0])))
 		case 6:
 			list = append(list, net.HardwareAddr(v).String())
+		case 8:
+			list = append(list, fmt.Sprintf("0x%x", v))
 		default:
 			list = append(list, net.IP(v).String())
 		}
@@ -252,9 +258,17 @@ func (s FilterSet) key(e []byte) []byte {
 	return out
 }
 
-// sameSets tells whether two rulesets differ in elements only.
-func sameSets(a, b Ruleset) bool {
-	return a.Table == b.Table && a.Link == b.Link && slices.CompareFunc(a.Sets, b.Sets, func(x, y FilterSet) int {
-		return cmp.Compare(x.Name, y.Name)
-	}) == 0
+// room is how many elements the set in the kernel can have: with a number it is a
+// hash table of fixed size, in which looking up takes less than in one that grows.
+// There is space for some to come.
+func (s FilterSet) room() uint32 {
+	return max(64, uint32(1)<<bits.Len(uint(2*len(s.Elements))))
+}
+
+// fits tells whether r differs from what the kernel has of another ruleset in
+// elements only, and there is room for them.
+func (r Ruleset) fits(in Ruleset) bool {
+	return r.Table == in.Table && r.Link == in.Link && slices.EqualFunc(r.Sets, in.Sets, func(x, y FilterSet) bool {
+		return x.Name == y.Name && len(x.Elements) <= int(y.room())
+	})
 }

@@ -2,12 +2,16 @@ package system
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 )
+
+// etherLen is the length of an Ethernet header without a tag.
+const etherLen = 14
 
 // reg32 is the first of nftables' registers of four bytes (NFT_REG32_00 of
 // linux/netfilter/nf_tables.h).
@@ -24,6 +28,7 @@ const filterBuffer = 4 << 20
 // be called at the same time. The zero value filters nothing.
 type LinkFilter struct {
 	have *Ruleset
+	made Ruleset // whose sets' sizes those in the kernel have
 	xdp  *XDPHold
 }
 
@@ -44,13 +49,17 @@ func (l *LinkFilter) Set(r Ruleset) error {
 }
 
 func (l *LinkFilter) set(r Ruleset) error {
-	if l.have != nil && sameSets(*l.have, r) {
+	if l.have != nil && r.fits(l.made) {
 		if err := commit(func(c *nftables.Conn) error { return changeSets(c, *l.have, r) }); err == nil {
 			return nil
 		}
 		// Somebody with the rights to do so has changed it: all anew.
 	}
-	return commit(func(c *nftables.Conn) error { return install(c, r) })
+	if err := commit(func(c *nftables.Conn) error { return install(c, r) }); err != nil {
+		return err
+	}
+	l.made = r
+	return nil
 }
 
 // Remove lets everything in and out again.
@@ -104,6 +113,7 @@ func install(c *nftables.Conn, r Ruleset) error {
 		if err != nil {
 			return err
 		}
+		set.Size = s.room()
 		if err := c.AddSet(set, nil); err != nil {
 			return fmt.Errorf("set %s: %w", s.Name, err)
 		}
@@ -144,7 +154,10 @@ func changeSets(c *nftables.Conn, old, r Ruleset) error {
 }
 
 func kernelSet(t *nftables.Table, s FilterSet) (*nftables.Set, error) {
+	raw := nftables.TypeInteger
+	raw.Bytes = etherBoth().Len
 	types := map[string]nftables.SetDatatype{
+		"integer":    raw,
 		"ether_addr": nftables.TypeEtherAddr, "ipv4_addr": nftables.TypeIPAddr, "ipv6_addr": nftables.TypeIP6Addr,
 		"inet_proto": nftables.TypeInetProto, "icmpv6_type": nftables.TypeICMP6Type,
 	}
@@ -184,6 +197,12 @@ func addElements(c *nftables.Conn, set *nftables.Set, s FilterSet) error {
 // compile gives the expressions of one rule.
 func compile(rule FilterRule, sets map[string]*nftables.Set) []expr.Any {
 	load := func(f Field, register uint32) expr.Any {
+		// What has come in is where the kernel says, and short fields of the network
+		// header are read without a call (nft_payload_fast_eval of
+		// net/netfilter/nf_tables_core.c).
+		if rule.Chain == chainIn && f.Offset >= etherLen && f.Len <= 4 && bits.OnesCount32(f.Len) == 1 {
+			return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: f.Offset - etherLen, Len: f.Len}
+		}
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseLLHeader, Offset: f.Offset, Len: f.Len}
 	}
 	var list []expr.Any

@@ -81,6 +81,26 @@ func TestSetKeys(t *testing.T) {
 	}
 }
 
+// TestSetRoom: a set whose elements do not fit into the kernel's is made anew.
+func TestSetRoom(t *testing.T) {
+	with := func(n int) Ruleset {
+		return Ruleset{Table: "t", Link: "eth0", Sets: []FilterSet{{Name: "peers", Elements: make([][]byte, n)}}}
+	}
+	for _, c := range []struct {
+		made, then int
+		fits       bool
+	}{{0, 64, true}, {0, 65, false}, {31, 64, true}, {32, 128, true}, {32, 129, false}, {5000, 0, true}, {5000, 16384, true}} {
+		if got := with(c.then).fits(with(c.made)); got != c.fits {
+			t.Errorf("%d elements in a set made for %d: %v", c.then, c.made, got)
+		}
+	}
+	other := with(1)
+	other.Sets[0].Name = "own"
+	if other.fits(with(1)) || (Ruleset{Table: "t", Link: "eth0"}).fits(with(1)) {
+		t.Error("other sets fit")
+	}
+}
+
 func TestAnnouncement(t *testing.T) {
 	frame, err := announcement("00:50:56:00:00:01", "172.16.0.2/16")
 	if want := "ffffffffffff" + "005056000001" + "0806" + "0001080006040001" + "005056000001" + "ac100002" + "000000000000" + "ac100002"; hex.EncodeToString(frame) != want || err != nil {
