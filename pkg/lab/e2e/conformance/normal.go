@@ -37,6 +37,11 @@ var masks = []struct {
 	{regexp.MustCompile(` {2,}`), "  "},
 }
 
+// brokenPipe is what docker cp logs, besides the engine's answer, when that comes
+// before the client has sent all of its archive. An engine answers as soon as it
+// knows, so that it is a race with both.
+var brokenPipe = regexp.MustCompile(`(?m)^time="[^"]*" level=error msg="Can't (add file .* to tar|close tar writer): [^\n]*closed pipe"\r?\n?`)
+
 // timeKeys are fields of JSON that hold a moment as a number.
 var timeKeys = map[string]bool{"Created": true, "time": true, "timeNano": true, "CreatedAt": true}
 
@@ -174,7 +179,7 @@ func shapeOf(v string) string {
 
 // lines normalises what a client printed.
 func lines(text string, sorted bool) string {
-	text = strings.ReplaceAll(text, "\r\n", "\n")
+	text = strings.ReplaceAll(brokenPipe.ReplaceAllString(text, ""), "\r\n", "\n")
 	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, l := range all {
 		all[i] = strings.TrimRight(normalText(l), " ")

@@ -109,6 +109,11 @@ func TestNormal(t *testing.T) {
 		fields{"status": "200", "json.A": "string", "json.B": "number", "json.C": "boolean"}) {
 		t.Error(got)
 	}
+	said := "time=\"2026-11-28T23:50:00Z\" level=error msg=\"Can't add file /tmp/conformance1/in to tar: io: read/write on closed pipe\"\n" +
+		"time=\"2026-11-28T23:50:00Z\" level=error msg=\"Can't close tar writer: io: read/write on closed pipe\"\nno such directory\n"
+	if got := lines(said, false); got != "no such directory" {
+		t.Errorf("%q", got)
+	}
 	list := fields{}
 	if err := flatten("", []byte(`[{"N":"b"},{"N":"a"}]`), true, list); err != nil || list[".0.N"] != `"a"` {
 		t.Error(list, err)
