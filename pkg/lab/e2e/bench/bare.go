@@ -108,7 +108,7 @@ type bare struct {
 }
 
 // start boots a bare VM of the size that containers have by default, with an
-// image's disk on /image, and the further disks at /dev/sdb and so on.
+// image's disk on /image, and the further disks at their units.
 func (r *room) start(ctx context.Context, m machine.Machine) (_ *bare, err error) {
 	if r.iso == "" {
 		b, err := isos.New(isos.Config{Root: ".", Cache: r.cache, Log: r.cache.Log})
@@ -149,7 +149,7 @@ func (r *room) start(ctx context.Context, m machine.Machine) (_ *bare, err error
 	if _, err := b.answer(ctx); err != nil {
 		return nil, err
 	}
-	setup := "mount -t ext4 -o ro /dev/sda /image && mount -t tmpfs tmp /image/tmp && for d in dev proc sys; do mount --bind /$d /image/$d; done"
+	setup := "mount -t ext4 -o ro $(disk 0) /image && mount -t tmpfs tmp /image/tmp && for d in dev proc sys; do mount --bind /$d /image/$d; done"
 	_, err = b.run(ctx, setup)
 	return b, err
 }

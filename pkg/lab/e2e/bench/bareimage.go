@@ -28,7 +28,8 @@ func bareManifest() isos.Manifest {
 }
 
 // bareInit loads what is loaded at boot, and obeys: each line is a command, and
-// what it says is followed by bareDone and its exit code. The function modules loads those of a demand.
+// what it says is followed by bareDone and its exit code. The function modules loads
+// those of a demand, disk names the device of a unit.
 const bareInit = `#!/bin/sh
 /bin/busybox --install -s /bin
 export PATH=/bin:/usr/bin:/usr/sbin
@@ -40,6 +41,8 @@ modules() {
 		case ",${when#demand:}," in *",$1,"*) insmod /lib/modules/$file $options;; esac
 	done </lib/modules/load
 }
+# The kernel probes disks side by side: their letters are in any order.
+disk() { echo /dev/$(ls /sys/bus/scsi/devices/*:0:$1:0/block); }
 modules now
 modules late
 exec </dev/ttyS0 >/dev/ttyS0 2>&1

@@ -259,7 +259,7 @@ func volumeFlow(ctx context.Context, s *setup, o options, out io.Writer) (err er
 		return err
 	}
 	defer b.kill()
-	if _, err := b.run(ctx, "mount -t ext4 /dev/sdb /image/data"); err != nil {
+	if _, err := b.run(ctx, "mount -t ext4 $(disk 1) /image/data"); err != nil {
 		return err
 	}
 	if _, err := s.docker(ctx, "run", "-d", "--name", "bench-disk", "-v", "bench-volume:/data", benchImage, "sleep", "100000"); err != nil {
