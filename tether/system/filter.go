@@ -85,8 +85,9 @@ func etherSource() Field { return Field{"ether saddr", "ether_addr", 6, 6} }
 func etherType() Field   { return Field{"ether type", "ether_type", 12, 2} }
 
 // etherBoth is the source and, next to it, the type: one load for what every frame
-// of IPv4 is asked.
-func etherBoth() Field   { return Field{"@ll,48,64", "integer", 6, 8} }
+// of IPv4 is asked. It fills the two registers of nftables' ether_addr, which is the
+// kind that comes nearest.
+func etherBoth() Field   { return Field{"@ll,48,64", "ether_addr", 6, 8} }
 func ipSource() Field    { return Field{"ip saddr", "ipv4_addr", 26, 4} }
 func arpKind() Field     { return Field{"@ll,112,48", "integer", 14, 6} }
 func arpHardware() Field { return Field{"arp saddr ether", "ether_addr", 22, 6} }

@@ -154,15 +154,13 @@ func changeSets(c *nftables.Conn, old, r Ruleset) error {
 }
 
 func kernelSet(t *nftables.Table, s FilterSet) (*nftables.Set, error) {
-	raw := nftables.TypeInteger
-	raw.Bytes = etherBoth().Len
 	types := map[string]nftables.SetDatatype{
-		"integer":    raw,
 		"ether_addr": nftables.TypeEtherAddr, "ipv4_addr": nftables.TypeIPAddr, "ipv6_addr": nftables.TypeIP6Addr,
 		"inet_proto": nftables.TypeInetProto, "icmpv6_type": nftables.TypeICMP6Type,
 	}
 	set := &nftables.Set{Table: t, Name: s.Name, KeyType: types[s.Fields[0].Kind]}
 	if len(s.Fields) == 1 {
+		set.KeyType.Bytes = s.Fields[0].Len
 		return set, nil
 	}
 	var parts []nftables.SetDatatype
