@@ -128,7 +128,8 @@ func bridgeFlow(ctx context.Context, s *setup, o options, out io.Writer) (err er
 		return err
 	}
 	for _, args := range [][]string{{"--name", "bench-sink", benchImage, "flow", "listen", fmt.Sprintf(":%d", flowPort)}, {"--name", "bench-source", benchImage, "sleep", "100000"}} {
-		if _, err := s.docker(ctx, append([]string{"run", "-d"}, args...)...); err != nil {
+		// With the right to see its own filter.
+		if _, err := s.docker(ctx, append([]string{"run", "-d", "--cap-add", "NET_ADMIN"}, args...)...); err != nil {
 			return err
 		}
 	}
@@ -148,7 +149,32 @@ func bridgeFlow(ctx context.Context, s *setup, o options, out io.Writer) (err er
 		_, e := s.docker(context.WithoutCancel(ctx), "network", "rm", "bench-other")
 		err = errors.Join(err, e)
 	}()
+	for _, c := range []string{"bench-sink", "bench-source"} {
+		if err := s.filters(ctx, c); err != nil {
+			return err
+		}
+	}
 	return compare(ctx, o, out, "container to container, guests filter as there are two networks", boundThroughput, source.send(bareTo), s.send("bench-source", to))
+}
+
+// filters waits until a container's guest filters, of which it is told when there is
+// another network.
+func (s *setup) filters(ctx context.Context, container string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		text, err := s.docker(ctx, "exec", container, "nft", "list", "tables", "netdev")
+		if err == nil && strings.Contains(text, "table netdev vic_") {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not filter: %w: %s", container, errors.Join(ctx.Err(), err), text)
+		}
+	}
 }
 
 func (s *setup) remove(ctx context.Context, containers ...string) error {
