@@ -36,7 +36,7 @@ func (p *PortLayer) Site(ctx context.Context) (spec.Site, error) {
 	s := spec.Site{
 		CPUUsedMHz: pool.CPUUsedMHz, CPULimitMHz: pool.CPULimitMHz, MemoryUsed: pool.MemoryUsed, MemoryLimit: pool.MemoryLimit,
 		VolumeStores: p.volumes.Places(), DefaultCPUs: cmp.Or(v.DefaultCPUs, spec.DefaultCPUs),
-		DefaultMemoryMB: cmp.Or(v.DefaultMemoryMB, spec.DefaultMemoryMB), DefaultRootMB: cmp.Or(v.RootSizeMB, exec.DefaultRootSizeMB),
+		DefaultMemoryMB: max(cmp.Or(v.DefaultMemoryMB, spec.DefaultMemoryMB), spec.MinMemoryMB), DefaultRootMB: cmp.Or(v.RootSizeMB, exec.DefaultRootSizeMB),
 		BridgeRange: v.BridgeRange, BridgeWidth: v.BridgeWidth,
 	}
 	for i := range s.VolumeStores {

@@ -35,7 +35,7 @@ func (m *Manager) Reshape(ctx context.Context, id string, change func(*spec.Cont
 		if err := change(s); err != nil {
 			return err
 		}
-		if err := s.Validate(); err != nil {
+		if err := validChange(before, *s); err != nil {
 			return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 		}
 		if err := s.Limits.Validate(); err != nil {

@@ -188,7 +188,8 @@ func (m *Manager) notOn(ctx context.Context, c *Controller, r *run, err error) e
 
 // prepare makes sure that the VM can boot: the image's disk exists (an
 // administrator who deleted another container's VM with its disks has taken it
-// along), and the serial port dials the VCH where it is now.
+// along), the serial port dials the VCH where it is now, and it has the memory that
+// guests of this version need.
 func (m *Manager) prepare(ctx context.Context, c *Controller) error {
 	v, ok := c.listed()
 	if !ok {
@@ -209,15 +210,21 @@ func (m *Manager) prepare(ctx context.Context, c *Controller) error {
 	if err != nil {
 		return err
 	}
-	devices, err := m.cfg.VSphere.Devices(ctx, c.ref())
+	if err := m.enlarged(ctx, c); err != nil {
+		return err
+	}
+	has, err := m.cfg.VSphere.Hardware(ctx, c.ref())
 	if err != nil {
 		return err
 	}
-	changes := repairs(devices, sc, line, m.cfg.DatastoreRef)
-	if len(changes) == 0 {
+	change := types.VirtualMachineConfigSpec{DeviceChange: repairs(has.Devices, sc, line, m.cfg.DatastoreRef)}
+	if has.MemoryMB < spec.MinMemoryMB {
+		change.MemoryMB = spec.MinMemoryMB
+	}
+	if len(change.DeviceChange) == 0 && change.MemoryMB == 0 {
 		return nil
 	}
-	if err := m.cfg.VSphere.Reconfigure(ctx, c.ref(), types.VirtualMachineConfigSpec{DeviceChange: changes}); err != nil {
+	if err := m.cfg.VSphere.Reconfigure(ctx, c.ref(), change); err != nil {
 		return fmt.Errorf("repair hardware: %w", err)
 	}
 	return nil

@@ -12,8 +12,9 @@ func CPUs(r spec.Resources, env Env) int32 {
 }
 
 // MemoryMB is the memory of a container's VM, in MiB; vSphere wants multiples of 4.
+// The default of a VCH that an older version installed may be too little to boot.
 func MemoryMB(r spec.Resources, env Env) int64 {
-	return (first(r.MemoryMB, env.MemoryMB, spec.DefaultMemoryMB) + 3) / 4 * 4
+	return (max(first(r.MemoryMB, env.MemoryMB, spec.DefaultMemoryMB), spec.MinMemoryMB) + 3) / 4 * 4
 }
 
 // Unlimited is vSphere's limit of a resource that has none.
