@@ -47,6 +47,8 @@ type Controller struct {
 	ready *readiness
 	// wanted is the name that an Update under way gives it.
 	wanted string
+	// stopping is a stop under way that waits for the process.
+	stopping *stopping
 	// interrupt ends a start under way.
 	interrupt context.CancelCauseFunc
 	// dropped is closed when the line of the run before is forgotten.

@@ -24,6 +24,7 @@ func (m *Manager) Remove(ctx context.Context, id string, force bool) error {
 	}
 	if force {
 		c.interruptStart(errStopped)
+		c.hurryStop()
 	}
 	c.makeWay(true)
 	if err := hold(ctx, c.op); err != nil {

@@ -29,30 +29,34 @@ func (m *Manager) stop(ctx context.Context, id, signal string, timeout time.Dura
 		return nil // it does not run
 	}
 	c.interruptStart(errStopped)
+	if over, err := m.joinStop(ctx, c, signal, timeout); over || err != nil {
+		return err
+	}
 	if err := hold(ctx, c.op); err != nil {
 		return err
 	}
 	defer letGo(c.op)
-	r, wasUp, own, err := c.beginStop()
-	if r == nil || err != nil {
+	s, err := c.beginStop()
+	if s == nil || err != nil {
 		return err
 	}
-	if !wasUp {
+	defer c.stopOver()
+	if !s.wasUp {
 		timeout = 0 // there is no process that could be asked
 	}
 	if timeout != 0 && !isKill(signal) {
-		if err := m.ask(ctx, c, signal, own); err != nil {
+		if err := m.ask(ctx, c, signal, s.own); err != nil {
 			c.log().WithError(err).Warn("process could not be asked to stop")
 			timeout = 0
 		}
-		if ended(ctx, r, timeout) {
+		if endedOr(ctx, s.run, timeout, s.hurry) {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
-	if wasUp && !killed && m.endByKill(ctx, c, r) {
+	if s.wasUp && !killed && m.endByKill(ctx, c, s.run) {
 		return nil
 	}
 	if err := m.powerOff(ctx, c); err != nil {
@@ -80,23 +84,23 @@ func (c *Controller) interruptStart(cause error) {
 	}
 }
 
-// beginStop takes the container to stopping; no run when it does not run. own is
-// its stop signal.
-func (c *Controller) beginStop() (r *run, wasUp bool, own string, err error) {
+// beginStop takes the container to stopping; nil when it does not run. stopOver must
+// follow.
+func (c *Controller) beginStop() (*stopping, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !active(c.phase) {
-		return nil, false, "", nil
+		return nil, nil
 	}
-	wasUp = c.phase != spec.PhaseStarting
+	s := &stopping{run: c.run, wasUp: c.phase != spec.PhaseStarting, own: c.spec.Process.StopSignal, hurry: make(chan struct{})}
+	if s.own == "" {
+		s.own = "SIGTERM"
+	}
 	if err := c.move(evStop); err != nil {
-		return nil, false, "", err
+		return nil, err
 	}
-	own = c.spec.Process.StopSignal
-	if own == "" {
-		own = "SIGTERM"
-	}
-	return c.run, wasUp, own, nil
+	c.stopping = s
+	return s, nil
 }
 
 // ask sends a signal over the line; when that is not up, the guest's tools are
@@ -128,6 +132,11 @@ func (m *Manager) signal(ctx context.Context, c *Controller, exec, signal string
 
 // ended waits for the end of a run, negative: for ever.
 func ended(ctx context.Context, r *run, timeout time.Duration) bool {
+	return endedOr(ctx, r, timeout, nil)
+}
+
+// endedOr is ended that waits no longer than until hurry is closed.
+func endedOr(ctx context.Context, r *run, timeout time.Duration, hurry <-chan struct{}) bool {
 	var limit <-chan time.Time
 	if timeout >= 0 {
 		t := time.NewTimer(timeout)
@@ -138,6 +147,7 @@ func ended(ctx context.Context, r *run, timeout time.Duration) bool {
 	case <-r.done:
 		return true
 	case <-limit:
+	case <-hurry:
 	case <-ctx.Done():
 	}
 	return false
