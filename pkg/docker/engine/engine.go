@@ -72,7 +72,7 @@ type Engine struct {
 	done  chan struct{}
 	ready chan struct{} // closed when Run follows the port layer
 	// posted brings events of the API's own paths to follow.
-	posted chan Event
+	posted chan posting
 	jobs   sync.WaitGroup // goroutines that Run waits for
 
 	// mu guards all below. It is never held across a call to the port layer.
@@ -91,12 +91,18 @@ type Engine struct {
 
 // tracked is the engine's own state of one container.
 type tracked struct {
-	// stopped is set while and after the user stops the container.
+	// stopped is set while and after the user stops the container: its policy
+	// starts it no more.
 	stopped bool
+	// signalled is set when the user sent it a signal that does not stop it; it
+	// counts for unless-stopped, see Kill.
+	signalled bool
 	// restarting is set from an exit that the policy answers to the next start.
 	restarting bool
 	// giveUp ends the wait for the next restart.
 	giveUp chan struct{}
+	// attempt is not nil while the policy starts it; closed when that is over.
+	attempt chan struct{}
 	// attempts counts restarts in a row; it sets the delay.
 	attempts int
 	// lastExit is when the last exit that was handled happened. An exit with
@@ -107,7 +113,8 @@ type tracked struct {
 	dropping chan struct{}
 	// health is nil for a container without a health check, or one never started.
 	health *monitored
-	// keep is set while the user restarts the container: --rm waits.
+	// keep is set while the user restarts the container, until its end was handled:
+	// --rm and the restart policy wait.
 	keep bool
 }
 
@@ -139,7 +146,7 @@ func New(cfg Config) (*Engine, error) {
 		born:     cfg.Clock.Now(),
 		done:     make(chan struct{}),
 		ready:    make(chan struct{}),
-		posted:   make(chan Event),
+		posted:   make(chan posting),
 		reserved: map[string]string{},
 		tracked:  map[string]*tracked{},
 		waiters:  map[string][]*waiter{},
@@ -207,19 +214,18 @@ func (e *Engine) follow(ctx context.Context, sub <-chan spec.Event) {
 			}
 			e.handle(ctx, ev)
 		case own := <-e.posted:
-			for pending := true; pending; {
-				select {
-				case ev, ok := <-sub:
-					if !ok {
-						e.events.add(own)
-						return
-					}
+			before, open := len(sub), true
+			for ; before > 0 && open; before-- {
+				var ev spec.Event
+				if ev, open = <-sub; open {
 					e.handle(ctx, ev)
-				default:
-					pending = false
 				}
 			}
-			e.events.add(own)
+			e.events.add(own.Event)
+			close(own.told)
+			if !open {
+				return
+			}
 		}
 	}
 }

@@ -189,6 +189,13 @@ func (e *Engine) containerEvent(v spec.View, action string, more map[string]stri
 	e.post(e.newEvent(v, action, time.Time{}, more))
 }
 
+// posting is an event on its way to who follows the port layer.
+type posting struct {
+	Event
+	told chan struct{} // closed when it was
+}
+
+// post returns when the event is told: what its poster does next is told after it.
 func (e *Engine) post(ev Event) {
 	select {
 	case <-e.ready:
@@ -196,8 +203,10 @@ func (e *Engine) post(ev Event) {
 		e.events.add(ev)
 		return
 	}
+	p := posting{ev, make(chan struct{})}
 	select {
-	case e.posted <- ev:
+	case e.posted <- p:
+		<-p.told
 	case <-e.done:
 		e.events.add(ev)
 	}

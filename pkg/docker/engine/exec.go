@@ -39,6 +39,7 @@ type execution struct {
 	options       ExecOptions
 	keys          []byte
 
+	created  time.Time
 	started  chan struct{} // closed when it runs or is over
 	once     sync.Once
 	running  bool
@@ -49,8 +50,20 @@ type execution struct {
 
 func (x *execution) markStarted() { x.once.Do(func() { close(x.started) }) }
 
-// execKept is how long a finished exec can be inspected.
-const execKept = 5 * time.Minute
+// execKept is how long a finished exec can be inspected, execWaits how long one that
+// was made can be started: nobody says that it will not be, and each is kept in memory.
+const (
+	execKept  = 5 * time.Minute
+	execWaits = time.Hour
+)
+
+// over tells whether an exec need not be known any more. Call with mu held.
+func (x *execution) over(now time.Time) bool {
+	if x.ended.IsZero() {
+		return !x.running && now.Sub(x.created) > execWaits
+	}
+	return now.Sub(x.ended) > execKept
+}
 
 // ExecCreate prepares an exec in a running container and returns its id.
 func (e *Engine) ExecCreate(ref string, o ExecOptions) (string, error) {
@@ -80,9 +93,9 @@ func (e *Engine) ExecCreate(ref string, o ExecOptions) (string, error) {
 		return "", err
 	}
 	e.mu.Lock()
-	now := e.clock.Now()
+	x.created = e.clock.Now()
 	for k, old := range e.execs {
-		if !old.ended.IsZero() && now.Sub(old.ended) > execKept {
+		if old.over(x.created) {
 			delete(e.execs, k)
 		}
 	}
@@ -224,7 +237,9 @@ func (e *Engine) ExecStart(ctx context.Context, id string, s Streams, rows, cols
 	case err := <-result:
 		return err
 	case <-j.left:
-		e.containerEvent(v, "exec_detach", map[string]string{"execID": id})
+		if j.detached.Load() {
+			e.containerEvent(v, "exec_detach", map[string]string{"execID": id})
+		}
 		return nil
 	}
 }

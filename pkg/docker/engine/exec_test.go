@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -102,8 +103,75 @@ func TestExecOutlivesItsClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.ended("exec start", done)
-	if i, err := h.e.ExecInspect(x); err != nil || i.Running || i.ExitCode == nil || *i.ExitCode != 137 {
-		t.Errorf("after its end: %+v, %v", i, err)
-	}
+	h.until("its end", func() bool {
+		i, err := h.e.ExecInspect(x)
+		return err == nil && !i.Running && i.ExitCode != nil && *i.ExitCode == 137
+	})
 	h.until("the event of its end", func() bool { return len(seen()) == 1 })
+}
+
+// TestExecsNeverStarted: what was made and is never started is not kept for ever.
+func TestExecsNeverStarted(t *testing.T) {
+	clock := &stepped{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), waits: map[chan time.Time]time.Time{}}
+	h := start(t, nil, func(c *engine.Config) { c.Clock = clock })
+	id := h.run("box", `"Cmd":["sleep","1h"]`)
+	var last string
+	for range 100 {
+		var err error
+		if last, err = h.e.ExecCreate(id, engine.ExecOptions{Cmd: []string{"true"}}); err != nil {
+			t.Fatal(err)
+		}
+		clock.step(time.Minute)
+	}
+	if n := len(h.inspect(id).ExecIDs); n < 59 || n > 62 {
+		t.Errorf("%d execs are kept, want those of an hour", n)
+	}
+	if err := h.e.ExecStart(h.ctx, last, engine.Streams{}, 0, 0); err != nil {
+		t.Errorf("the last one: %v", err)
+	}
+}
+
+// failing is a client that cannot be written to any more.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestExecClientGoes: nobody waits for a client that has gone, and the process goes
+// on, as in dockerd.
+func TestExecClientGoes(t *testing.T) {
+	h := start(t, nil)
+	h.run("box", `"Cmd":["sleep","1h"]`)
+	seen := h.collect(engine.Filters{"container": {"box"}})
+	for name, c := range map[string]struct {
+		o engine.ExecOptions
+		s engine.Streams
+	}{
+		"a terminal whose client is gone": {
+			engine.ExecOptions{Cmd: []string{"deaf"}, Tty: true, Stdin: true, Stdout: true}, engine.Streams{Stdin: strings.NewReader(""), Stdout: io.Discard},
+		},
+		"one that cannot be written to": {
+			engine.ExecOptions{Cmd: []string{"trap"}, Stdout: true}, engine.Streams{Stdout: failing{}},
+		},
+	} {
+		id, err := h.e.ExecCreate("box", c.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- h.e.ExecStart(h.ctx, id, c.s, 0, 0) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: it is waited for", name)
+		}
+		if i, err := h.e.ExecInspect(id); err != nil || !i.Running {
+			t.Errorf("%s: %+v, %v", name, i, err)
+		}
+	}
+	if ev := seen(); slices.Contains(ev, "exec_detach") {
+		t.Errorf("events %q", ev)
+	}
 }

@@ -157,15 +157,16 @@ func (e *Engine) watchHealth(ctx context.Context, v spec.View) {
 	if m.stop != nil {
 		close(m.stop)
 	}
-	m.Status, m.FailingStreak = healthStarting, 0
+	// One that goes on after a pause is what it was when it was paused: unhealthy.
 	if !m.started.Equal(v.Status.Started) {
+		m.Status, m.FailingStreak = healthStarting, 0
 		m.began = e.sawStart(v)
 	}
-	began := m.began
+	began, status := m.began, m.Status
 	m.started, m.stop = v.Status.Started, make(chan struct{})
 	stop := m.stop
 	e.mu.Unlock()
-	e.job(ctx, func(ctx context.Context) { e.monitorHealth(ctx, id, p, began, stop) })
+	e.job(ctx, func(ctx context.Context) { e.monitorHealth(ctx, id, p, began, status, stop) })
 }
 
 // sawStart is when a container started by our clock, which need not agree with its
@@ -201,9 +202,8 @@ func (e *Engine) healthOf(id string) *Health {
 	return &h
 }
 
-// monitorHealth runs the check until the container stops.
-func (e *Engine) monitorHealth(ctx context.Context, id string, p *healthProbe, started time.Time, stop <-chan struct{}) {
-	status := healthStarting
+// monitorHealth runs the check until the container stops. status is what it has now.
+func (e *Engine) monitorHealth(ctx context.Context, id string, p *healthProbe, started time.Time, status string, stop <-chan struct{}) {
 	var last *probeRun
 	for {
 		select {

@@ -200,6 +200,35 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestHealthAfterAPause: what stands still is unhealthy until the next check, as in
+// dockerd, also once it goes on; it does not start anew.
+func TestHealthAfterAPause(t *testing.T) {
+	h := startHealth(t, nil)
+	id := h.create("sick", `{"Image":"busybox","Cmd":["deaf"],"Healthcheck":{"Test":["CMD","check"],"Interval":7000000000,"StartPeriod":20000000000,"StartInterval":2000000000}}`)
+	if err := h.e.Start(h.ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	h.until("starting", func() bool { x := h.inspect(id).State.Health; return x != nil && x.Status == "starting" })
+	if x := h.tick(id, 2*time.Second); x.Status != "healthy" {
+		t.Errorf("before: %+v", x)
+	}
+	if err := h.e.Pause(h.ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	h.until("unhealthy", func() bool { return h.inspect(id).State.Health.Status == "unhealthy" })
+	h.clock.step(time.Minute)
+	if err := h.e.Unpause(h.ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	h.until("the next check is waited for", func() bool { return h.clock.waiting(7 * time.Second) })
+	if x := h.inspect(id).State.Health; x.Status != "unhealthy" {
+		t.Errorf("after the pause: %+v", x)
+	}
+	if x := h.tick(id, 7*time.Second); x.Status != "healthy" {
+		t.Errorf("after a check: %+v", x)
+	}
+}
+
 // TestHealthForms: how a check is given, by the user and by the image.
 func TestHealthForms(t *testing.T) {
 	h := startHealth(t, nil)

@@ -14,11 +14,12 @@ import (
 // joint is the seam between a client and an exec's process: when the client
 // detaches or goes, the process keeps its streams.
 type joint struct {
-	streams spec.Streams
-	left    chan struct{} // closed when the client detached
-	over    chan struct{} // closed when the exec is over
-	gone    atomic.Bool
-	once    sync.Once
+	streams  spec.Streams
+	left     chan struct{} // closed when the client has left
+	over     chan struct{} // closed when the exec is over
+	detached atomic.Bool   // it left by its detach keys
+	gone     atomic.Bool
+	once     sync.Once
 }
 
 func newJoint(o ExecOptions, keys []byte, s Streams) *joint {
@@ -29,7 +30,7 @@ func newJoint(o ExecOptions, keys []byte, s Streams) *joint {
 		if o.Tty {
 			in = term.NewEscapeProxy(in, keys)
 		}
-		j.streams.Stdin = jointReader{j, in}
+		j.streams.Stdin = jointReader{j, in, o.Tty}
 	}
 	if o.Stdout && s.Stdout != nil {
 		j.streams.Stdout = jointWriter{j, s.Stdout}
@@ -47,23 +48,34 @@ func (j *joint) leave() {
 	j.once.Do(func() { close(j.left) })
 }
 
+// jointReader is the client's stdin. At its end on a terminal the client leaves, as
+// it does with the detach keys: the terminal has no end of its own, and who is gone
+// would be waited for as long as the process runs (container/stream/attach.go of
+// Docker).
 type jointReader struct {
-	j *joint
-	r io.Reader
+	j   *joint
+	r   io.Reader
+	tty bool
 }
 
 func (r jointReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	var escape term.EscapeError
-	if errors.As(err, &escape) {
-		r.j.leave()
-		<-r.j.over // the process keeps its stdin open
-		return 0, io.EOF
+	switch {
+	case errors.As(err, &escape):
+		r.j.detached.Store(true)
+	case err == nil || !r.tty:
+		return n, err
+	case n > 0:
+		return n, nil // the error comes again with the next read
 	}
-	return n, err
+	r.j.leave()
+	<-r.j.over // the process keeps its stdin open
+	return 0, io.EOF
 }
 
-// jointWriter never fails the process's output because of its client.
+// jointWriter never fails the process's output because of its client, which leaves
+// when it cannot be written to.
 type jointWriter struct {
 	j *joint
 	w io.Writer
@@ -74,7 +86,7 @@ func (w jointWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if _, err := w.w.Write(p); err != nil {
-		w.j.gone.Store(true)
+		w.j.leave()
 	}
 	return len(p), nil
 }

@@ -181,7 +181,7 @@ func (e *Engine) keepRows(fresh []*row, views []*spec.View) {
 	for _, r := range fresh {
 		e.rowsByID[r.Container.ID] = r
 	}
-	if len(e.rowsByID) <= len(views) {
+	if len(e.rowsByID) <= len(views) && len(e.stored) <= len(views) {
 		return
 	}
 	there := make(map[string]bool, len(views))
@@ -189,6 +189,8 @@ func (e *Engine) keepRows(fresh []*row, views []*spec.View) {
 		there[v.Container.ID] = true
 	}
 	maps.DeleteFunc(e.rowsByID, func(id string, _ *row) bool { return !there[id] })
+	// Who looked at a container while it went may have put this back.
+	maps.DeleteFunc(e.stored, func(id string, _ storedEntry) bool { return !there[id] })
 }
 
 // listFilter is a checked ListOptions.
@@ -353,7 +355,7 @@ func (f *listFilter) onNetwork(c *spec.Container) bool {
 // hasPort looks for a published port, or for an exposed one, of a container that
 // runs.
 func (f *listFilter) hasPort(i *Info) bool {
-	if !i.State.Running {
+	if !i.State.Running || i.State.Restarting {
 		return false
 	}
 	for _, p := range i.AllPorts() {

@@ -51,9 +51,13 @@ func (e *Engine) LogsOpen(ref string, o LogsOptions) (tty bool, write func(ctx c
 	}, nil
 }
 
+// tailBytes is how much of the end of a log is kept in memory while it is read.
+const tailBytes = 1 << 20
+
 // writeLogs writes the kept output. Port layer entries are pieces of output as
-// the process wrote it; lines are counted and stamped here. With a tail it
-// reads twice when following: once to count the lines there are, then for good.
+// the process wrote it; lines are counted and stamped here. With a tail that is
+// large, or when following, it reads twice: once to count the lines there are, then
+// for good.
 func (e *Engine) writeLogs(ctx context.Context, v spec.View, o LogsOptions, details string, stdout, stderr io.Writer) error {
 	id := v.Container.ID
 	lo := spec.LogOptions{Since: o.Since, Until: o.Until, Tail: -1, Stdout: o.Stdout, Stderr: o.Stderr}
@@ -65,19 +69,18 @@ func (e *Engine) writeLogs(ctx context.Context, v spec.View, o LogsOptions, deta
 		lo.Follow = o.Follow
 		return e.pl.Logs(ctx, id, lo, w.entry)
 	}
-	if !o.Follow {
-		keep := &tailWriter{max: o.Tail}
-		if err := e.pl.Logs(ctx, id, lo, keep.entry); err != nil {
-			return err
-		}
-		return keep.flush(w)
+	t := &tailWriter{max: o.Tail}
+	if o.Follow {
+		t.spill()
 	}
-	count := &lineCounter{}
-	if err := e.pl.Logs(ctx, id, lo, count.entry); err != nil {
+	if err := e.pl.Logs(ctx, id, lo, t.entry); err != nil {
 		return err
 	}
-	w.skip = max(count.lines-o.Tail, 0)
-	lo.Follow = true
+	if !t.spilled {
+		return t.flush(w)
+	}
+	w.skip = max(t.lines-o.Tail, 0)
+	lo.Follow = o.Follow
 	return e.pl.Logs(ctx, id, lo, w.entry)
 }
 
@@ -107,20 +110,6 @@ func (o *openLines) begins(p spec.LogEntry) bool {
 	first := !o[s]
 	o[s] = p.Data[len(p.Data)-1] != '\n'
 	return first
-}
-
-type lineCounter struct {
-	open  openLines
-	lines int
-}
-
-func (c *lineCounter) entry(en spec.LogEntry) error {
-	return pieces(en, func(p spec.LogEntry) error {
-		if c.open.begins(p) {
-			c.lines++
-		}
-		return nil
-	})
 }
 
 // lineWriter writes pieces to their streams, stamps the beginning of each line
@@ -166,31 +155,55 @@ func (w *lineWriter) piece(p spec.LogEntry) error {
 	return err
 }
 
-// tailWriter keeps the last max lines.
+// tailWriter counts lines and keeps the last max, as long as they are not more than
+// tailBytes: a line may have no end, and max be as large as the client likes.
 type tailWriter struct {
-	max  int
-	open openLines
-	last [3]int // per stream, the index since the start of the line in progress
-	kept [][]spec.LogEntry
-	base int // index of kept[0]
+	max     int
+	open    openLines
+	lines   int
+	last    [3]int // per stream, the index since the start of the line in progress
+	kept    [][]spec.LogEntry
+	base    int // index of kept[0]
+	bytes   int // of kept, with what its pieces take beside their data
+	spilled bool
 }
+
+// pieceBytes is about what a piece takes beside its data.
+const pieceBytes = 96
+
+// spill gives up keeping lines: they are counted alone.
+func (t *tailWriter) spill() { t.kept, t.bytes, t.spilled = nil, 0, true }
 
 func (t *tailWriter) entry(en spec.LogEntry) error {
 	return pieces(en, func(p spec.LogEntry) error {
+		begins := t.open.begins(p)
+		if begins {
+			t.lines++
+		}
+		if t.spilled {
+			return nil
+		}
 		s := p.Stream % 3
-		p.Data = append([]byte(nil), p.Data...) // the caller may use its buffer again
-		if t.open.begins(p) {
-			t.kept = append(t.kept, []spec.LogEntry{p})
+		if begins {
+			t.kept = append(t.kept, nil)
 			t.last[s] = t.base + len(t.kept) - 1
 			if len(t.kept) > t.max {
+				for _, old := range t.kept[0] {
+					t.bytes -= len(old.Data) + pieceBytes
+				}
 				t.kept[0] = nil
 				t.kept = t.kept[1:]
 				t.base++
 			}
-			return nil
 		}
-		if i := t.last[s] - t.base; i >= 0 {
-			t.kept[i] = append(t.kept[i], p)
+		i := t.last[s] - t.base
+		if i < 0 {
+			return nil // the rest of a line that is too far back
+		}
+		p.Data = append([]byte(nil), p.Data...) // the caller may use its buffer again
+		t.kept[i] = append(t.kept[i], p)
+		if t.bytes += len(p.Data) + pieceBytes; t.bytes > tailBytes {
+			t.spill()
 		}
 		return nil
 	})

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/vic-engine/vic/pkg/spec"
+
+	"github.com/containerd/errdefs"
 )
 
 // handle turns one port layer event into Docker's events, restarts, removals
@@ -99,15 +101,22 @@ func (e *Engine) resync(ctx context.Context, first bool) {
 		}
 	}
 	e.mu.Lock()
-	var gone []string
+	gone := map[string]bool{}
 	for id := range e.waiters {
-		if !alive[id] {
-			gone = append(gone, id)
-		}
+		gone[id] = !alive[id]
+	}
+	for id := range e.tracked {
+		gone[id] = !alive[id]
 	}
 	e.mu.Unlock()
-	for _, id := range gone {
-		e.forget(spec.View{Container: spec.Container{ID: id}})
+	for id, is := range gone {
+		if !is {
+			continue
+		}
+		// One that was made since the look above is no such.
+		if _, err := e.pl.Container(id); errdefs.IsNotFound(err) {
+			e.forget(spec.View{Container: spec.Container{ID: id}})
+		}
 	}
 }
 
@@ -116,10 +125,12 @@ func (e *Engine) resync(ctx context.Context, first bool) {
 func (e *Engine) found(v spec.View) {
 	id := v.Container.ID
 	e.mu.Lock()
-	e.track(id).lastExit = v.Status.Exit.Stopped
+	t := e.track(id)
+	t.lastExit = v.Status.Exit.Stopped
+	t.signalled = t.signalled || v.Container.Annotations[AnnotationStopped] == "true"
 	e.mu.Unlock()
 	if v.Status.Phase == spec.PhaseExited {
-		e.answerExit(id, v.Status.Exit, false)
+		e.answerExit(id, v.Status.Exit)
 	}
 }
 
@@ -142,7 +153,7 @@ func (e *Engine) boot(ctx context.Context, v spec.View) {
 	e.mu.Unlock()
 	switch {
 	case restart:
-		e.job(ctx, func(ctx context.Context) { e.restartLoop(ctx, v.Container.ID, 0, giveUp) })
+		e.job(ctx, func(ctx context.Context) { e.restartLoop(ctx, v.Container.ID, 0, giveUp, true) })
 	case s.host.AutoRemove:
 		e.job(ctx, func(ctx context.Context) { e.autoRemove(ctx, v.Container.ID) })
 	}
@@ -166,7 +177,9 @@ func (e *Engine) exited(ctx context.Context, v spec.View, at time.Time, event bo
 	if ranFor > restartResetAfter {
 		t.attempts = 0
 	}
-	restart := ran && !t.removing && s.host.RestartPolicy.wants(exit, restartCount(v), t.stopped)
+	policy := s.host.RestartPolicy
+	stopped := t.stopped || t.keep || t.signalled && policy.Name == unlessStopped
+	restart := ran && !t.removing && policy.wants(exit, restartCount(v), stopped)
 	var delay time.Duration
 	if restart {
 		t.restarting = true
@@ -180,15 +193,15 @@ func (e *Engine) exited(ctx context.Context, v spec.View, at time.Time, event bo
 	e.mu.Unlock()
 
 	if ran && event {
-		e.recordEvent(v, "die", at, dieAttributes(v))
 		e.recordNetworks(v, "disconnect", at)
 		e.recordMounts(v, "unmount", at)
+		e.recordEvent(v, "die", at, dieAttributes(v))
 	}
 	e.endExecs(id)
-	e.answerExit(id, exit, restart)
+	e.answerExit(id, exit)
 	switch {
 	case restart:
-		e.job(ctx, func(ctx context.Context) { e.restartLoop(ctx, id, delay, giveUp) })
+		e.job(ctx, func(ctx context.Context) { e.restartLoop(ctx, id, delay, giveUp, false) })
 	case s.host.AutoRemove && !keep:
 		e.job(ctx, func(ctx context.Context) { e.autoRemove(ctx, id) })
 	}

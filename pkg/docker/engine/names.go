@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-
-	"github.com/vic-engine/vic/pkg/spec"
 )
 
 const nameChars = `[a-zA-Z0-9][a-zA-Z0-9_.-]`
@@ -73,8 +71,9 @@ func (e *Engine) tryReserve(id, name string) (owner string) {
 	e.reserved[name] = id
 	e.mu.Unlock()
 	// The reservation is in place before the look, so two callers can't both pass.
+	// A container that is being removed has its name: the removal may fail.
 	for _, v := range e.pl.Containers() {
-		if v.Container.Name == name && v.Status.Phase != spec.PhaseRemoving {
+		if v.Container.Name == name {
 			e.release(name)
 			return v.Container.ID
 		}

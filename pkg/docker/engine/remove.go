@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -37,14 +38,17 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 	if (isRunning(v) || restarting) && !o.Force {
 		return fmt.Errorf("cannot remove container %q: %w", ref, conflict("container is %s: stop the container before removing or force remove", stateOf(v.Status, restarting).Status))
 	}
-	if err := e.removeByID(ctx, id, o.Force, o.Volumes); err != nil {
+	switch err := e.removeByID(ctx, id, o.Force, o.Volumes); {
+	case errors.Is(err, errRemoving):
+		return conflict("removal of container %s is already in progress", ref)
+	case err != nil:
 		return fmt.Errorf("cannot remove container %q: %w", ref, err)
 	}
 	return nil
 }
 
 // errRemoving is given by a removal while another one is under way.
-var errRemoving = &classified{errdefs.ErrConflict, ""}
+var errRemoving = &classified{errdefs.ErrConflict, "the removal is already in progress"}
 
 // removeByID removes a container, with volumes its anonymous volumes too. Those
 // who wait for the removal are told when these are gone.
@@ -58,7 +62,7 @@ func (e *Engine) removeByID(ctx context.Context, id string, force, volumes bool)
 	t := e.track(id)
 	if t.removing {
 		e.mu.Unlock()
-		return fmt.Errorf("removal of container %s is already in progress%w", id, errRemoving)
+		return errRemoving
 	}
 	t.removing = true
 	dropped := make(chan struct{})
@@ -70,6 +74,9 @@ func (e *Engine) removeByID(ctx context.Context, id string, force, volumes bool)
 	defer close(dropped)
 	ctx, cancel := e.detach(ctx)
 	defer cancel()
+	if now, err := e.pl.Container(id); err == nil && force && isRunning(now) {
+		e.containerEvent(now, "kill", map[string]string{"signal": signalNumber("SIGKILL")})
+	}
 	err := e.pl.Remove(ctx, id, force)
 	if err == nil {
 		e.dropAnonymous(ctx, names)
@@ -78,6 +85,9 @@ func (e *Engine) removeByID(ctx context.Context, id string, force, volumes bool)
 	e.mu.Lock()
 	if t := e.tracked[id]; t != nil {
 		t.removing, t.dropping = false, nil
+	}
+	if errdefs.IsNotFound(err) {
+		delete(e.tracked, id) // nobody else would forget it: it was gone before
 	}
 	var left []*waiter
 	for _, w := range e.waiters[id] {

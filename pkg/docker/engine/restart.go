@@ -29,9 +29,10 @@ func restartDelay(attempts int) time.Duration {
 	return d
 }
 
-// restartLoop starts a container again after delay. While vSphere is not
-// there it goes on trying; any other failure ends it, as in Docker.
-func (e *Engine) restartLoop(ctx context.Context, id string, delay time.Duration, giveUp <-chan struct{}) {
+// restartLoop starts a container again after delay; at boot, it is as if the user
+// did, as dockerd has it. While vSphere is not there it goes on trying; any other
+// failure ends it, as in Docker.
+func (e *Engine) restartLoop(ctx context.Context, id string, delay time.Duration, giveUp <-chan struct{}, boot bool) {
 	log := e.log.WithField(spec.FieldContainer, id)
 	for attempt := 0; ; attempt++ {
 		select {
@@ -41,19 +42,17 @@ func (e *Engine) restartLoop(ctx context.Context, id string, delay time.Duration
 			return
 		case <-e.clock.After(delay):
 		}
-		err := e.pl.Update(ctx, id, func(c *spec.Container) error {
-			n, _ := strconv.Atoi(c.Annotations[AnnotationRestarts]) // absent or unreadable is 0
-			setAnnotation(c, AnnotationRestarts, strconv.Itoa(n+1))
-			return nil
-		})
-		if err == nil && !e.stillRestarting(id) {
+		over, mayStart := e.beginAttempt(id)
+		if !mayStart {
 			return
 		}
-		if err == nil {
-			err = e.pl.Start(ctx, id)
-		}
+		err := e.startAgain(ctx, id, boot)
+		over()
 		if err == nil {
 			log.Info("container restarted by its policy")
+			return
+		}
+		if errors.Is(err, errGivenUp) {
 			return
 		}
 		log.WithError(err).Warn("restart by policy")
@@ -66,6 +65,48 @@ func (e *Engine) restartLoop(ctx context.Context, id string, delay time.Duration
 	}
 }
 
+// errGivenUp ends a restart that nobody wants any more.
+var errGivenUp = errors.New("the restart was given up")
+
+// beginAttempt notes that the policy starts a container now, until over is called.
+// What gives the restart up after that waits for it.
+func (e *Engine) beginAttempt(id string) (over func(), mayStart bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.tracked[id]
+	if t == nil || !t.restarting {
+		return nil, false
+	}
+	done := make(chan struct{})
+	t.attempt = done
+	return func() {
+		e.mu.Lock()
+		t.attempt = nil
+		e.mu.Unlock()
+		close(done)
+	}, true
+}
+
+func (e *Engine) startAgain(ctx context.Context, id string, boot bool) error {
+	err := e.pl.Update(ctx, id, func(c *spec.Container) error {
+		if boot {
+			setAnnotation(c, AnnotationStopped, "")
+			setAnnotation(c, AnnotationRestarts, "")
+			return nil
+		}
+		n, _ := strconv.Atoi(c.Annotations[AnnotationRestarts]) // absent or unreadable is 0
+		setAnnotation(c, AnnotationRestarts, strconv.Itoa(n+1))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !e.stillRestarting(id) {
+		return errGivenUp
+	}
+	return e.pl.Start(ctx, id)
+}
+
 func (e *Engine) stillRestarting(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -75,18 +116,25 @@ func (e *Engine) stillRestarting(id string) bool {
 
 // stopRestarting ends a wait for the next restart; it tells whether there was one.
 func (e *Engine) stopRestarting(id string) bool {
+	was, _ := e.giveUpRestart(id)
+	return was
+}
+
+// giveUpRestart is stopRestarting that also gives what is closed when a restart that
+// is being made at this moment is over; nil: none is, nor will be.
+func (e *Engine) giveUpRestart(id string) (was bool, attempt <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t := e.tracked[id]
 	if t == nil || !t.restarting {
-		return false
+		return false, nil
 	}
 	t.restarting = false
 	if t.giveUp != nil {
 		close(t.giveUp)
 		t.giveUp = nil
 	}
-	return true
+	return true, t.attempt
 }
 
 // autoRemove does what --rm asks for. Somebody else may be at it already.

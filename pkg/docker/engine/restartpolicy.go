@@ -2,9 +2,12 @@ package engine
 
 import "github.com/vic-engine/vic/pkg/spec"
 
+// unlessStopped is the policy for which it counts whether the user stopped a container.
+const unlessStopped = "unless-stopped"
+
 func (p RestartPolicy) check() error {
 	switch p.Name {
-	case "always", "unless-stopped", "no":
+	case "always", unlessStopped, "no":
 		if p.MaximumRetryCount > 0 {
 			return invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'")
 		}
@@ -33,7 +36,7 @@ func (p RestartPolicy) wants(exit spec.ExitStatus, count int, stopped bool) bool
 		return false
 	}
 	switch p.Name {
-	case "always", "unless-stopped":
+	case "always", unlessStopped:
 		return true
 	case "on-failure":
 		return exit.Code != 0 && (p.MaximumRetryCount == 0 || count < p.MaximumRetryCount)

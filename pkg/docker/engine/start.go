@@ -48,7 +48,7 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	}
 	e.mu.Lock()
 	t = e.track(id)
-	t.stopped, t.attempts = false, 0
+	t.stopped, t.signalled, t.attempts = false, false, 0
 	e.mu.Unlock()
 	if v.Container.Annotations[AnnotationStopped] != "" || restartCount(v) > 0 {
 		err := e.pl.Update(ctx, id, func(c *spec.Container) error {
@@ -70,7 +70,7 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 func (e *Engine) startFailure(ctx context.Context, v spec.View, err error) error {
 	id := v.Container.ID
 	if now, gone := e.pl.Container(id); gone == nil && !isRunning(now) {
-		e.answerExit(id, now.Status.Exit, false)
+		e.answerExit(id, now.Status.Exit)
 	}
 	if e.storedOf(v).host.AutoRemove {
 		e.autoRemove(ctx, id)

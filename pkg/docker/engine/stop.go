@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ func (e *Engine) Stop(ctx context.Context, ref string, o StopOptions) error {
 	if !isRunning(v) && v.Status.Phase != spec.PhaseStarting && !e.stillRestarting(id) {
 		return notModified("container is already stopped")
 	}
+	if err := o.check(); err != nil {
+		return fmt.Errorf("cannot stop container: %s: %w", ref, err)
+	}
 	ctx, cancel := e.detach(ctx)
 	defer cancel()
 	e.markStopped(ctx, v)
@@ -40,17 +44,20 @@ func (e *Engine) Stop(ctx context.Context, ref string, o StopOptions) error {
 	return nil
 }
 
-// stop does the work of Stop for a container that runs or waits for a restart.
+// check makes the signal one that the port layer knows, before anything is done.
+func (o *StopOptions) check() (err error) {
+	if o.Signal != "" {
+		o.Signal, err = parseSignal(o.Signal)
+	}
+	return err
+}
+
+// stop does the work of Stop for a container that runs or waits for a restart. The
+// options are checked.
 func (e *Engine) stop(ctx context.Context, v spec.View, o StopOptions) error {
 	id := v.Container.ID
 	s := e.storedOf(v)
 	sig := o.Signal
-	if sig != "" {
-		var err error
-		if sig, err = parseSignal(sig); err != nil {
-			return err
-		}
-	}
 	seconds := defaultStopTimeout
 	if s.Config.StopTimeout != nil {
 		seconds = *s.Config.StopTimeout
@@ -58,11 +65,8 @@ func (e *Engine) stop(ctx context.Context, v spec.View, o StopOptions) error {
 	if o.Timeout != nil {
 		seconds = *o.Timeout
 	}
-	if e.stopRestarting(id) {
-		e.settle(id)
-		if now, err := e.pl.Container(id); err != nil || !isRunning(now) {
-			return nil
-		}
+	if was, err := e.endRestarts(ctx, id); was || err != nil {
+		return err
 	}
 	shown := sig
 	if shown == "" {
@@ -71,20 +75,42 @@ func (e *Engine) stop(ctx context.Context, v spec.View, o StopOptions) error {
 	e.containerEvent(v, "kill", map[string]string{"signal": signalNumber(shown)})
 	w := e.register(id, WaitNextExit)
 	defer e.unregister(id, w)
-	if err := e.pl.Stop(ctx, id, sig, time.Duration(seconds)*time.Second); err != nil {
+	if err := e.pl.Stop(ctx, id, sig, stopPatience(seconds)); err != nil {
 		return err
 	}
-	e.awaitExit(ctx, w)
+	e.awaitExit(ctx, id, w)
 	return nil
 }
 
+// stopPatience is a number of seconds as a duration; more than that can hold is for ever.
+func stopPatience(seconds int) time.Duration {
+	if seconds < 0 || int64(seconds) > int64(math.MaxInt64/time.Second) {
+		return -1
+	}
+	return time.Duration(seconds) * time.Second
+}
+
 // awaitExit lets the event of an exit come before what follows it.
-func (e *Engine) awaitExit(ctx context.Context, w *waiter) {
+func (e *Engine) awaitExit(ctx context.Context, id string, w *waiter) {
+	if e.exitHandled(id) {
+		return
+	}
 	select {
 	case <-w.answer:
 	case <-ctx.Done():
 	case <-e.clock.After(exitGuard):
 	}
+}
+
+// exitHandled tells whether all that the port layer knows of a container's end is
+// known here too.
+func (e *Engine) exitHandled(id string) bool {
+	v, err := e.pl.Container(id)
+	if err != nil {
+		return true
+	}
+	last, _ := e.handled(id)
+	return last.Equal(v.Status.Exit.Stopped)
 }
 
 // signalNumber is the number that Docker's kill events show; the default is TERM.
@@ -99,75 +125,14 @@ func signalNumber(name string) string {
 	return strconv.Itoa(int(sig))
 }
 
-// markStopped remembers that the user stopped the container, for the restart
-// policy; where there is one, also across a loss of the VCH.
-func (e *Engine) markStopped(ctx context.Context, v spec.View) {
-	id := v.Container.ID
-	e.mu.Lock()
-	e.track(id).stopped = true
-	e.mu.Unlock()
-	if !e.storedOf(v).host.RestartPolicy.restarts() {
-		return
-	}
-	err := e.pl.Update(ctx, id, func(c *spec.Container) error {
-		setAnnotation(c, AnnotationStopped, "true")
-		return nil
-	})
-	if err != nil {
-		e.log.WithField(spec.FieldContainer, id).WithError(err).Warn("remember that the container was stopped by its user")
-	}
-}
-
-// Kill sends a signal (empty: KILL). For KILL it waits for the end.
-func (e *Engine) Kill(ctx context.Context, ref, raw string) error {
-	if raw == "" {
-		raw = "KILL"
-	}
-	sig, err := parseSignal(raw)
-	if err != nil {
-		return err
-	}
-	v, err := e.find(ref)
-	if err != nil {
-		return err
-	}
-	id := v.Container.ID
-	if !isRunning(v) {
-		if sig == "SIGKILL" && e.stopRestarting(id) {
-			e.markStopped(ctx, v)
-			e.settle(id)
-			return nil
-		}
-		return notRunning(id)
-	}
-	stop := e.storedOf(v).Config.StopSignal
-	if stop == "" {
-		stop = "SIGTERM"
-	}
-	if own, err := parseSignal(stop); sig == "SIGKILL" || (err == nil && own == sig) {
-		e.markStopped(ctx, v)
-	}
-	e.containerEvent(v, "kill", map[string]string{"signal": signalNumber(sig)})
-	w := e.register(id, WaitNextExit)
-	defer e.unregister(id, w)
-	if err := e.pl.Signal(ctx, id, sig); err != nil {
-		return err
-	}
-	if sig == "SIGKILL" {
-		select {
-		case <-w.answer:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
 // Restart stops a container if it runs and starts it.
 func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 	v, err := e.find(ref)
 	if err != nil {
 		return err
+	}
+	if err := o.check(); err != nil {
+		return fmt.Errorf("Cannot restart container %s: %w", ref, err) //nolint:staticcheck // Docker's words
 	}
 	id := v.Container.ID
 	ctx, cancel := e.detach(ctx)
@@ -178,6 +143,9 @@ func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 		if err := e.stop(ctx, v, o); err != nil {
 			return fmt.Errorf("Cannot restart container %s: %w", ref, err) //nolint:staticcheck // Docker's words
 		}
+	}
+	if e.exitHandled(id) {
+		e.hold(id, false) // the end of what starts now counts
 	}
 	if err := e.Start(ctx, id); err != nil && !errdefs.IsNotModified(err) {
 		return fmt.Errorf("Cannot restart container %s: %w", ref, err) //nolint:staticcheck // Docker's words
@@ -190,8 +158,13 @@ func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 func (e *Engine) hold(id string, on bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	t := e.track(id)
-	t.keep, t.stopped = on, on
+	if on {
+		e.track(id).keep = true
+		return
+	}
+	if t := e.tracked[id]; t != nil { // it may be gone
+		t.keep = false
+	}
 }
 
 // Rename gives a container another name.

@@ -393,3 +393,21 @@ func TestLogsDetails(t *testing.T) {
 		t.Errorf("attach to logs of none: %v", err)
 	}
 }
+
+// TestLongTail: a tail that is not kept in memory is the same lines.
+func TestLongTail(t *testing.T) {
+	h := start(t, nil)
+	id := h.create("many", `{"Image":"busybox","Cmd":["lines","30000"]}`)
+	w := h.wait(id, engine.WaitNextExit)
+	if err := h.e.Start(h.ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	h.answer(w)
+	want := &strings.Builder{}
+	for i := 5; i <= 30000; i++ {
+		fmt.Fprintf(want, "line %d\n", i)
+	}
+	if got := h.logs(id, engine.LogsOptions{Stdout: true, Stderr: true, Tail: 29996}); got != want.String() {
+		t.Errorf("%d bytes, want %d", len(got), want.Len())
+	}
+}

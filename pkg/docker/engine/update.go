@@ -46,10 +46,14 @@ func (e *Engine) Update(ctx context.Context, ref string, host json.RawMessage) (
 			return nil, cannot(err)
 		}
 	}
+	stopped := e.countsAsStopped(id, change.RestartPolicy)
 	var more []string
 	err = e.controls.Reshape(ctx, id, func(c *spec.Container) error {
 		var err error
 		more, err = applyUpdate(c, given, &change, mhz)
+		if stopped { // there may have been no policy for which it counted
+			setAnnotation(c, AnnotationStopped, "true")
+		}
 		return err
 	})
 	if err != nil {

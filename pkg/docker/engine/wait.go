@@ -2,9 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/vic-engine/vic/pkg/spec"
+
+	"github.com/containerd/errdefs"
 )
 
 // WaitCondition is what a caller of Wait waits for.
@@ -17,7 +20,8 @@ const (
 	WaitRemoved    WaitCondition = "removed"
 )
 
-// WaitResult is the answer. Err is set when the wait ended without one.
+// WaitResult is the answer. Err is set when the wait ended without one, and for a
+// container that could not be started.
 type WaitResult struct {
 	Exit spec.ExitStatus
 	Err  error
@@ -41,16 +45,25 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition WaitCondition) 
 	// handled before, and only then at the state: the port layer may know of an
 	// exit on which the restart policy has not decided yet.
 	lastExit, restarting := e.handled(id)
+	before := v
 	v, err = e.pl.Container(id)
 	if err != nil {
-		if e.unregister(id, w) {
-			w.answer <- WaitResult{}
+		if !e.unregister(id, w) {
+			return w.answer, nil
 		}
-		return w.answer, nil
+		if errdefs.IsNotFound(err) && before.Status.Phase == spec.PhaseExited {
+			w.answer <- WaitResult{Exit: before.Status.Exit}
+			return w.answer, nil
+		}
+		return nil, noSuchContainer(ref) // how it ended is not known any more
 	}
 	over := !isRunning(v) && v.Status.Phase != spec.PhaseStarting && !restarting && v.Status.Exit.Stopped.Equal(lastExit)
 	if condition == WaitNotRunning && over && e.unregister(id, w) {
-		w.answer <- WaitResult{Exit: v.Status.Exit}
+		r := WaitResult{Exit: v.Status.Exit}
+		if startFailed(v) {
+			r.Err = errors.New(v.Status.Exit.Error)
+		}
+		w.answer <- r
 	}
 	out := make(chan WaitResult, 1)
 	go func() {
@@ -110,14 +123,15 @@ func (e *Engine) setWaiters(id string, list []*waiter) {
 	e.waiters[id] = list
 }
 
-// answerExit answers who waits for the end of a run. If the container is
-// about to be restarted, it does not count as not running.
-func (e *Engine) answerExit(id string, exit spec.ExitStatus, restart bool) {
+// answerExit answers who waits for the end of a run. One that its policy is about to
+// start again has ended too, as in Docker (container/state.go, SetRestarting): only who
+// comes while it waits for the restart waits for the next end.
+func (e *Engine) answerExit(id string, exit spec.ExitStatus) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var left []*waiter
 	for _, w := range e.waiters[id] {
-		if w.condition == WaitNextExit || (w.condition == WaitNotRunning && !restart) {
+		if w.condition == WaitNextExit || w.condition == WaitNotRunning {
 			w.answer <- WaitResult{Exit: exit}
 			continue
 		}
@@ -143,9 +157,7 @@ func (e *Engine) settle(id string) {
 	if err != nil || isRunning(v) || v.Status.Phase == spec.PhaseStarting {
 		return
 	}
-	e.mu.Lock()
-	t := e.tracked[id]
-	restarting := t != nil && t.restarting
-	e.mu.Unlock()
-	e.answerExit(id, v.Status.Exit, restarting)
+	if !e.stillRestarting(id) {
+		e.answerExit(id, v.Status.Exit)
+	}
 }
