@@ -97,7 +97,7 @@ func defaultMode(c spec.Container) string {
 func networkSettings(i engine.Info) *container.NetworkSettings {
 	n := &container.NetworkSettings{Networks: networks(i)}
 	n.Ports = nat.PortMap{}
-	if i.State.Running {
+	if i.State.Running && !i.State.Restarting {
 		n.SandboxID = engine.DerivedID("sandbox", i.Container.ID)
 		n.Ports = portMap(i)
 	}
@@ -106,6 +106,7 @@ func networkSettings(i engine.Info) *container.NetworkSettings {
 		if ep.Network == "bridge" {
 			e := n.Networks[ep.Network]
 			n.EndpointID, n.Gateway, n.IPAddress, n.IPPrefixLen, n.MacAddress = e.EndpointID, e.Gateway, e.IPAddress, e.IPPrefixLen, e.MacAddress
+			n.IPv6Gateway, n.GlobalIPv6Address, n.GlobalIPv6PrefixLen = e.IPv6Gateway, e.GlobalIPv6Address, e.GlobalIPv6PrefixLen
 		}
 	}
 	return n
@@ -209,7 +210,7 @@ func summary(i engine.Info) *container.Summary {
 // ports shows the exposed and published ports of a running container.
 func ports(i engine.Info) []container.Port {
 	out := []container.Port{}
-	if !i.State.Running {
+	if !i.State.Running || i.State.Restarting {
 		return out
 	}
 	for p, bindings := range portMap(i) {

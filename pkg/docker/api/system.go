@@ -82,10 +82,13 @@ func message(ev engine.Event) events.Message {
 	m := events.Message{
 		Type: events.Type(ev.Type), Action: events.Action(ev.Action), Actor: events.Actor{ID: ev.ID, Attributes: ev.Attributes},
 		Scope: "local", Time: ev.Time.Unix(), TimeNano: ev.Time.UnixNano(),
-		Status: ev.Action, ID: ev.ID, //nolint:staticcheck // old clients read them
 	}
-	if ev.Type == "container" {
-		m.From = ev.Attributes["image"] //nolint:staticcheck // old clients read it
+	//nolint:staticcheck // old clients read what is set here
+	switch ev.Type {
+	case "container":
+		m.Status, m.ID, m.From = ev.Action, ev.ID, ev.Attributes["image"]
+	case "image":
+		m.Status, m.ID = ev.Action, ev.ID
 	}
 	return m
 }
