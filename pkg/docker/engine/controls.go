@@ -61,7 +61,7 @@ func (e *Engine) Pause(ctx context.Context, ref string) error {
 		return err
 	}
 	if v.Status.Paused {
-		return conflict("Container %s is already paused", id)
+		return conflict("container %s is already paused", id)
 	}
 	if err := e.controls.Pause(ctx, id); err != nil {
 		return fmt.Errorf("cannot pause container %s: %w", id, err)
