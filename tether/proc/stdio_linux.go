@@ -131,10 +131,33 @@ func (s *stdio) settle() {
 // ended, when a descendant keeps it open.
 const quiet = 200 * time.Millisecond
 
+// lastWords is how long after its process's end an output is read that a descendant
+// goes on writing to, Docker's (daemon/monitor.go, ProcessEvent). What the process
+// itself wrote is read however long that takes.
+const lastWords = 2 * time.Second
+
 // tail reads an output to its end.
 type tail struct {
 	f     *os.File
 	ended atomic.Bool // the process has ended
+
+	// These are used by Read alone.
+	since time.Time // when Read saw that; zero: it has not
+	own   int       // bytes that there were then, of which the process's own are the last
+}
+
+// seeEnd notes what there is to read at the process's end.
+func (t *tail) seeEnd() {
+	t.since = time.Now()
+	raw, err := t.f.SyscallConn()
+	if err != nil {
+		return // it is closed
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
+			t.own = n
+		}
+	})
 }
 
 func (t *tail) settle() {
@@ -147,9 +170,18 @@ func (t *tail) Read(b []byte) (int, error) {
 		ended := t.ended.Load()
 		limit := time.Now().Add(quiet)
 		if ended {
+			if t.since.IsZero() {
+				t.seeEnd()
+			}
+			if t.own <= 0 && time.Since(t.since) > lastWords {
+				return 0, io.EOF
+			}
 			_ = t.f.SetReadDeadline(limit)
 		}
 		n, err := t.f.Read(b)
+		if ended && n > 0 {
+			t.own -= n
+		}
 		switch {
 		case n > 0 || err == nil:
 			return n, nil

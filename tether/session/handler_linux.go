@@ -96,7 +96,7 @@ func (h handler) Exec(ctx context.Context, r tetherproto.ExecRequest, s tetherpr
 	defer h.execWG.Done()
 	started(p.Pid())
 
-	f := newFan(h.stall)
+	f := newFan(h.execStall)
 	c := f.join(s.Stdout != nil, s.Stderr != nil)
 	if s.Stdin != nil {
 		go func() { // ends with the channel
@@ -116,10 +116,7 @@ func (h handler) Exec(ctx context.Context, r tetherproto.ExecRequest, s tetherpr
 	}()
 	output.Wait()
 	f.finish()
-	select {
-	case <-pumped:
-	case <-c.gone:
-	}
+	f.awaitLast(c, pumped)
 	exit := p.Status()
 	h.mu.Lock()
 	delete(h.execs, r.ID)
