@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/containerd/errdefs"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -16,14 +17,15 @@ type Hardware struct {
 	MemoryMB int64 // MiB
 }
 
-// Hardware reads it; a VM that is gone is ErrNotFound.
+// Hardware reads it; a VM that is gone is ErrNotFound, one that vSphere cannot read
+// (inaccessible, orphaned) ErrUnavailable.
 func (s *Session) Hardware(ctx context.Context, ref types.ManagedObjectReference) (Hardware, error) {
 	var m mo.VirtualMachine
 	if err := property.DefaultCollector(s.vim).RetrieveOne(ctx, ref, []string{"config.hardware"}, &m); err != nil {
 		return Hardware{}, Classify(fmt.Errorf("read hardware of VM %s: %w", ref.Value, err))
 	}
 	if m.Config == nil {
-		return Hardware{}, nil // inaccessible: vSphere refuses what is asked of it
+		return Hardware{}, fmt.Errorf("hardware of VM %s: vSphere cannot read its configuration: %w", ref.Value, errdefs.ErrUnavailable)
 	}
 	return Hardware{Devices: m.Config.Hardware.Device, MemoryMB: int64(m.Config.Hardware.MemoryMB)}, nil
 }

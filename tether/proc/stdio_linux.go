@@ -143,7 +143,7 @@ type tail struct {
 
 	// These are used by Read alone.
 	since time.Time // when Read saw that; zero: it has not
-	own   int       // bytes that there were then, of which the process's own are the last
+	own   int       // bytes that there were to read then, the process's last ones among them; less what was read since
 }
 
 // seeEnd notes what there is to read at the process's end.

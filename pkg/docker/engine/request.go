@@ -223,8 +223,8 @@ type Stored struct {
 const (
 	// AnnotationCreate is a Stored as JSON.
 	AnnotationCreate = "docker.create"
-	// AnnotationStopped is "true" after the user stopped a container that has a
-	// restart policy; it is gone again after a start.
+	// AnnotationStopped is "true" after the user did what the container's restart
+	// policy counts as stopping it, see Kill; it is gone again after a start.
 	AnnotationStopped = "docker.stopped"
 	// AnnotationRestarts counts automatic restarts.
 	AnnotationRestarts = "docker.restarts"
