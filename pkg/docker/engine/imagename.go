@@ -171,7 +171,13 @@ func (e *Engine) ImagePrune(ctx context.Context, f Filters) ([]ImageDeletion, in
 		if ctx.Err() != nil {
 			break
 		}
-		d, err := e.imageDelete(ctx, i.Image, false)
+		// What was listed may be long ago: as it is now it may be wanted.
+		img, err := e.images.Resolve(i.ID)
+		if err != nil || danglingOnly && len(img.RepoTags) > 0 {
+			continue
+		}
+		refs := imageRefs(img)
+		d, err := e.imageDelete(ctx, img, refs, len(refs), false)
 		done = append(done, d...)
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {

@@ -21,7 +21,8 @@ import (
 const (
 	maxEntries = 100_000
 	maxName    = 4096
-	maxLinks   = 10 // followed for one name
+	maxNames   = 16 << 20 // bytes of all names, which are kept in memory
+	maxLinks   = 10       // followed for one name
 	maxIndex   = 4 << 20
 	maxConfig  = 8 << 20
 )
@@ -31,6 +32,7 @@ type Archive struct {
 	at    io.ReaderAt
 	files map[string]section
 	links map[string]string // names of what symbolic and hard links lead to
+	names int64             // bytes of all names so far
 }
 
 // section is where a file's content is.
@@ -98,6 +100,9 @@ func (a *Archive) entry(h *tar.Header, at section, r io.Reader, w io.Writer) (in
 	switch h.Typeflag {
 	case tar.TypeDir, tar.TypeXGlobalHeader:
 		return 0, nil
+	}
+	if a.names += int64(len(h.Name) + len(h.Linkname)); a.names > maxNames {
+		return 0, bad("archive of images: names of more than %d bytes altogether", int64(maxNames))
 	}
 	name, err := inside(h.Name)
 	if err != nil {

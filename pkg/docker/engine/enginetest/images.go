@@ -221,12 +221,18 @@ func (s *Images) Untag(_ context.Context, name string) error {
 }
 
 // Delete implements engine.Images.
-func (s *Images) Delete(_ context.Context, id string) ([]string, error) {
+func (s *Images) Delete(_ context.Context, id string, names ...string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i, err := s.find(id)
 	if err != nil {
 		return nil, err
+	}
+	for _, have := range slices.Concat(s.images[i].RepoTags, s.images[i].RepoDigests) {
+		n, err := reference.ParseNormalizedNamed(have)
+		if err != nil || !slices.Contains(names, n.String()) {
+			return nil, fmt.Errorf("image %s is called %s: %w", id, have, errdefs.ErrConflict)
+		}
 	}
 	freed := slices.Clone(s.images[i].Layers)
 	s.images = slices.Delete(s.images, i, i+1)
