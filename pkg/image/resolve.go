@@ -23,6 +23,9 @@ const (
 	maxManifest = 4 << 20
 	maxConfig   = 8 << 20
 	maxLayers   = 1000
+	// maxBytes is what all layers of an image may have together, in bytes: 64 TiB,
+	// more than a disk can have (https://configmax.broadcom.com: 62 TB).
+	maxBytes = 64 << 40
 )
 
 // Blob is something small that was fetched and verified.
@@ -198,10 +201,16 @@ func (r *Remote) readManifest(ctx context.Context, want ocispec.Platform) error 
 	if len(conf.RootFS.DiffIDs) != len(m.Layers) {
 		return bad("%s: %d layers in the manifest, %d in the configuration", name, len(m.Layers), len(conf.RootFS.DiffIDs))
 	}
+	var total int64
 	for i, l := range m.Layers {
 		if err := l.Digest.Validate(); err != nil || l.Digest.Algorithm() != digest.SHA256 || l.Size < 0 {
 			return bad("manifest of %s: layer %d has digest %q and size %d", name, i, l.Digest, l.Size)
 		}
+		// One by one, as the sum of several may be anything.
+		if l.Size > maxBytes-total {
+			return bad("manifest of %s: its layers have more than %d bytes", name, int64(maxBytes))
+		}
+		total += l.Size
 		r.Layers = append(r.Layers, Layer{Digest: l.Digest, DiffID: conf.RootFS.DiffIDs[i], MediaType: l.MediaType, Size: l.Size, URLs: foreignURLs(l)})
 	}
 	return nil

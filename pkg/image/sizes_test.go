@@ -1,0 +1,39 @@
+package image_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	. "github.com/vic-engine/vic/pkg/image"
+	"github.com/vic-engine/vic/pkg/image/imagetest"
+)
+
+// TestSizesTogether: what layers have together is a number, whatever each says.
+func TestSizesTogether(t *testing.T) {
+	reg := imagetest.Start(t)
+	conf := Config{}
+	conf.OS, conf.Architecture, conf.RootFS.Type = "linux", "amd64", "layers"
+	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest}
+	m.SchemaVersion = 2
+	for _, l := range []string{"a", "b", "c"} {
+		conf.RootFS.DiffIDs = append(conf.RootFS.DiffIDs, digest.FromString(l))
+		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString(l), Size: 1 << 62})
+	}
+	raw, err := json.Marshal(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Config = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: reg.Blob(t, "a", raw), Size: int64(len(raw))}
+	for _, l := range []string{"a", "b", "c"} {
+		reg.Blob(t, "a", []byte(l))
+	}
+	reg.Manifest(t, "a", "latest", m.MediaType, m)
+	if _, err := newClient(t, ClientConfig{}).Resolve(context.Background(), parse(t, reg.Host()+"/a"), "", Auth{}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("%v", err)
+	}
+}
