@@ -239,8 +239,9 @@ func causeOf(ctx context.Context, err error) error {
 }
 
 // retry calls try until it succeeds, fails for good, or has failed Attempts
-// times without getting on.
+// times without getting on. A registry that tells when to ask again is asked then.
 func (c *Client) retry(ctx context.Context, try func() (onward bool, err error)) error {
+	var waited time.Duration // without getting on
 	for failed := 0; ; {
 		onward, err := try()
 		if err == nil {
@@ -250,16 +251,22 @@ func (c *Client) retry(ctx context.Context, try func() (onward bool, err error))
 			return ctx.Err()
 		}
 		if onward {
-			failed = 0
+			failed, waited = 0, 0
 		}
-		if failed++; failed >= c.cfg.Attempts || !temporary(err) {
+		failed++
+		again, wait := failed < c.cfg.Attempts && temporary(err), time.Duration(0)
+		if again {
+			wait, again = c.waitFor(err, failed, waited)
+		}
+		if !again {
 			if errors.Is(err, errShort) || errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
 				return &classified{errdefs.ErrUnavailable, err.Error(), err}
 			}
 			return err
 		}
+		waited += wait
 		c.cfg.Log.WithError(err).Debug("ask the registry again")
-		if err := pause(ctx, c.cfg.Backoff(failed)); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}

@@ -52,8 +52,7 @@ func (c *Client) foreign(ctx context.Context, at string, h http.Header) (*http.R
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
-		resp.Body.Close() // the error is what counts
+	if err := checked(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return nil, err
 	}
 	return resp, nil

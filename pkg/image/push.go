@@ -54,7 +54,7 @@ func (c *Client) Push(ctx context.Context, ref reference.NamedTagged, u Upload, 
 	for _, l := range p.order() {
 		p.tell(l, "Preparing")
 	}
-	if err := e.connect(ctx); err != nil {
+	if err := c.connect(ctx, e); err != nil {
 		return p.translate(err)
 	}
 	if err := p.layers(ctx); err != nil {
@@ -320,8 +320,7 @@ func (p *push) do(ctx context.Context, method string, at *url.URL, body io.Reade
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(resp, ok...); err != nil {
-		resp.Body.Close() // the error is what counts
+	if err := checked(resp, ok...); err != nil {
 		return nil, err
 	}
 	return resp, nil

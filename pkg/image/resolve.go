@@ -12,7 +12,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -97,7 +96,7 @@ func (c *Client) each(ctx context.Context, ref reference.Named, auth Auth, do fu
 	}
 	var mirrored error // what the last mirror that answered said
 	for _, e := range endpoints {
-		err := e.connect(ctx)
+		err := c.connect(ctx, e)
 		if err == nil {
 			err = do(e)
 		}
@@ -299,8 +298,7 @@ func (r *Remote) fetch(ctx context.Context, at string, h http.Header) (*http.Res
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
-		resp.Body.Close() // the error is what counts
+	if err := checked(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return nil, err
 	}
 	return resp, nil
