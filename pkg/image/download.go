@@ -136,7 +136,9 @@ func (d *blobDownload) fetch(ctx context.Context) error {
 		if rerr := d.restart(); rerr != nil {
 			return rerr
 		}
-		d.from, d.open = at, func(ctx context.Context, h http.Header) (*http.Response, error) { return d.r.c.foreign(ctx, at, h) }
+		d.from, d.open = at, func(ctx context.Context, h http.Header) (*http.Response, error) {
+			return d.r.c.foreign(ctx, d.r.e, at, h)
+		}
 		if ferr := again(); ferr != nil {
 			err = &classified{errdefs.ErrUnavailable, fmt.Sprintf("%v; at %s: %v", translate(err, d.r.Ref, d.r.e), at, ferr), nil}
 			continue

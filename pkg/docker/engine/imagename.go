@@ -76,14 +76,8 @@ func (e *Engine) Pull(ctx context.Context, ref reference.Named, o spec.PullOptio
 	if err != nil {
 		return img, false, "", err
 	}
-	name := reference.FamiliarString(ref)
-	e.imageEvent("pull", name, reference.FamiliarName(ref))
-	for _, d := range img.RepoDigests {
-		if repo, dg, ok := strings.Cut(d, "@"); ok && repo == reference.FamiliarName(ref) {
-			digest = dg
-		}
-	}
-	return img, fresh, digest, nil
+	e.imageEvent("pull", reference.FamiliarString(ref), reference.FamiliarName(ref))
+	return img, fresh, img.Digest, nil
 }
 
 // HistoryEntry is one line of history.

@@ -111,14 +111,22 @@ func (s *Images) Pull(ctx context.Context, ref string, o spec.PullOptions) (spec
 			if fresh {
 				s.images[i].RepoTags = append(s.images[i].RepoTags, name)
 			}
-			return s.images[i], fresh, nil
+			return pulled(s.images[i]), fresh, nil
 		}
 	}
 	report("Downloading", 2<<20, 4<<20)
 	report("Download complete", 0, 0)
 	report("Pull complete", 0, 0)
 	s.images = append(s.images, img)
-	return img, true, nil
+	return pulled(img), true, nil
+}
+
+func pulled(img spec.Image) spec.Image {
+	img = clone(img)
+	if len(img.RepoDigests) > 0 {
+		_, img.Digest, _ = strings.Cut(img.RepoDigests[0], "@")
+	}
+	return img
 }
 
 // Pulling tells whether a pull is under way.
