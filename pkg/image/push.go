@@ -343,7 +343,7 @@ func translatePush(err error, asked reference.Named, e *endpoint) error {
 		return &classified{errdefs.ErrPermissionDenied, "denied: " + orText(d.Message, "requested access to the resource is denied"), te}
 	case te.StatusCode == http.StatusNotFound, te.StatusCode == http.StatusMethodNotAllowed:
 		return &classified{errdefs.ErrNotFound, fmt.Sprintf("registry %s takes no push to %s: %s", e.host, reference.Path(asked), orText(reason(d), te.Error())), te}
-	case te.StatusCode/100 == 4 && d.Code != "":
+	case te.StatusCode/100 == 4 && te.StatusCode != http.StatusTooManyRequests && d.Code != "":
 		return &classified{errdefs.ErrInvalidArgument, fmt.Sprintf("registry %s: %s", e.host, reason(d)), te}
 	}
 	return translate(err, asked, e)

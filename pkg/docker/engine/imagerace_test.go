@@ -12,10 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// busyImages is a store in which something happens just before an image is deleted.
+// busyImages is a store in which something happens at the wrong moment.
 type busyImages struct {
 	*enginetest.Images
-	before func() error
+	before func() error // before a removal
+	disk   func()       // before a container gets its disk
 }
 
 func (b *busyImages) Delete(ctx context.Context, id string, names ...string) ([]string, error) {
@@ -128,4 +129,48 @@ func TestRemoveFails(t *testing.T) {
 			t.Error(d)
 		}
 	}
+}
+
+// TestCreateAndRemove: an image stays while a container of it is being made, and a
+// container is not made of one that goes.
+func TestCreateAndRemove(t *testing.T) {
+	var store *busyImages
+	h := start(t, nil, func(c *engine.Config) {
+		store = &busyImages{Images: c.Images.(*enginetest.Images)}
+		c.Images = store
+	})
+	store.disk = func() {
+		store.disk = nil
+		for _, force := range []bool{true, false} {
+			if done, err := h.e.ImageRemove(h.ctx, "busybox", force); !errdefs.IsConflict(err) || len(done) != 0 {
+				t.Errorf("while a container is made, force %v: %v, %v", force, done, err)
+			}
+		}
+		if done, _, err := h.e.ImagePrune(h.ctx, engine.Filters{"dangling": {"false"}}); err != nil || len(done) != 0 {
+			t.Errorf("prune while a container is made: %v, %v", done, err)
+		}
+	}
+	id := h.create("c", `{"Image":"busybox"}`)
+	if store.disk != nil || len(h.images.List()) != 1 {
+		t.Fatalf("%d images", len(h.images.List()))
+	}
+	if err := h.e.Remove(h.ctx, id, engine.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	store.before = func() error {
+		if _, _, err := h.tryCreate("d", `{"Image":"busybox"}`); !errdefs.IsNotFound(err) || err.Error() != "No such image: busybox:latest" {
+			t.Errorf("of an image that goes: %v", err)
+		}
+		return nil
+	}
+	if _, err := h.e.ImageRemove(h.ctx, "busybox", false); err != nil || len(h.f.Containers()) != 0 {
+		t.Errorf("%v, %d containers", err, len(h.f.Containers()))
+	}
+}
+
+func (b *busyImages) Disk(ctx context.Context, id string) (string, error) {
+	if b.disk != nil {
+		b.disk()
+	}
+	return b.Images.Disk(ctx, id)
 }

@@ -115,6 +115,11 @@ func (e *Engine) namedSince(id string, names []reference.Named) bool {
 // that somebody has named since stays as it is, and so does one that cannot be
 // removed. Of the first told names there is an event.
 func (e *Engine) imageDelete(ctx context.Context, img spec.Image, names []reference.Named, told int, force bool) ([]ImageDeletion, error) {
+	done, ok := e.uses.remove(img.ID)
+	if !ok {
+		return nil, conflict("conflict: unable to delete %s (cannot be forced) - a container of it is being created", shortImageID(img.ID))
+	}
+	defer done()
 	if err := e.imageConflict(img, force); err != nil {
 		return nil, err
 	}
@@ -133,21 +138,21 @@ func (e *Engine) imageDelete(ctx context.Context, img spec.Image, names []refere
 		}
 		return nil, err
 	}
-	var done []ImageDeletion
+	var list []ImageDeletion
 	for i, n := range names {
 		if i < told {
 			e.addImageEvent("untag", img.ID, labelled)
 		}
-		done = append(done, ImageDeletion{Untagged: reference.FamiliarString(n)})
+		list = append(list, ImageDeletion{Untagged: reference.FamiliarString(n)})
 	}
 	e.imageEvent("delete", img.ID, img.ID)
-	done = append(done, ImageDeletion{Deleted: img.ID})
+	list = append(list, ImageDeletion{Deleted: img.ID})
 	for _, l := range layers {
 		if l != img.ID {
-			done = append(done, ImageDeletion{Deleted: l})
+			list = append(list, ImageDeletion{Deleted: l})
 		}
 	}
-	return done, err
+	return list, err
 }
 
 // imageConflict tells what stands against deleting an image.
