@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -8,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/vic-engine/vic/pkg/image/archive"
 )
 
 // TestNoDigests: what an archive has in place of a digest may be anything, in
@@ -51,5 +54,31 @@ func TestManyNames(t *testing.T) {
 	}
 	if _, err := read(entries(t, lines...), ""); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "names of more than") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestOneFileManyTimes: an archive of a few megabytes cannot have us keep any number of
+// copies of a file that it has once.
+func TestOneFileManyTimes(t *testing.T) {
+	conf := config("amd64") + strings.Repeat(" ", 2<<20)
+	item := `{"Config":"c","Layers":[]}`
+	docker := entries(t, "c="+conf, "manifest.json=["+strings.Repeat(item+",", 2000)+item+"]")
+	var ds []ocispec.Descriptor
+	var layout []string
+	for i := range 60 {
+		m := manifest(t, conf, ocispec.MediaTypeImageLayerGzip)
+		m = strings.TrimSuffix(m, "}") + `,"annotations":{"n":"` + strings.Repeat("n", i) + `"}}`
+		ds = append(ds, describe(ocispec.MediaTypeImageManifest, m))
+		layout = append(layout, blob(m))
+	}
+	for name, b := range map[string][]byte{"docker": docker, "layout": entries(t, append(layout, "index.json="+index(t, ds...), blob(conf))...)} {
+		var kept bytes.Buffer
+		a, err := archive.Read(bytes.NewReader(b), &kept, &late{&kept})
+		if err == nil {
+			_, err = a.Images("")
+		}
+		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "altogether") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

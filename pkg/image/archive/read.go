@@ -25,6 +25,7 @@ const (
 	maxLinks   = 10       // followed for one name
 	maxIndex   = 4 << 20
 	maxConfig  = 8 << 20
+	maxSmall   = 64 << 20 // bytes of all indexes, manifests and configurations
 )
 
 // Archive is an archive whose contents are kept elsewhere.
@@ -33,6 +34,7 @@ type Archive struct {
 	files map[string]section
 	links map[string]string // names of what symbolic and hard links lead to
 	names int64             // bytes of all names so far
+	small int64             // bytes that read has given so far
 }
 
 // section is where a file's content is.
@@ -168,6 +170,10 @@ func (a *Archive) read(name string, limit int64) ([]byte, error) {
 	}
 	if s.size > limit {
 		return nil, bad("archive of images: %s has more than %d bytes", name, limit)
+	}
+	// A file may be told of any number of times, and all that is read of it is kept.
+	if a.small += s.size; a.small > maxSmall {
+		return nil, bad("archive of images: indexes, manifests and configurations of more than %d bytes altogether", int64(maxSmall))
 	}
 	b := make([]byte, s.size)
 	if _, err := io.ReadFull(io.NewSectionReader(a.at, s.offset, s.size), b); err != nil {
