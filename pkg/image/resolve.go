@@ -160,6 +160,9 @@ func (c *Client) resolveAt(ctx context.Context, e *endpoint, ref reference.Named
 // top fetches what the reference points at.
 func (r *Remote) top(ctx context.Context) (Blob, error) {
 	if d, ok := r.Ref.(reference.Digested); ok {
+		if a := d.Digest().Algorithm(); a != digest.SHA256 {
+			return Blob{}, &classified{errdefs.ErrNotImplemented, fmt.Sprintf("%s: digests of %s are not supported, only those of %s", reference.FamiliarString(r.Ref), a, digest.SHA256), nil}
+		}
 		return r.manifest(ctx, d.Digest().String(), false)
 	}
 	if t, ok := r.Ref.(reference.Tagged); ok {

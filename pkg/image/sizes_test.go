@@ -3,6 +3,7 @@ package image_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -34,6 +35,17 @@ func TestSizesTogether(t *testing.T) {
 	}
 	reg.Manifest(t, "a", "latest", m.MediaType, m)
 	if _, err := newClient(t, ClientConfig{}).Resolve(context.Background(), parse(t, reg.Host()+"/a"), "", Auth{}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestOtherDigests: a manifest that is named by another kind of digest is refused, as
+// what came could not be verified.
+func TestOtherDigests(t *testing.T) {
+	reg := imagetest.Start(t)
+	reg.Push(t, "a", "latest", "linux/amd64", []byte("l"))
+	ref := parse(t, reg.Host()+"/a@sha512:"+strings.Repeat("ab", 64))
+	if _, err := newClient(t, ClientConfig{}).Resolve(context.Background(), ref, "", Auth{}); !errdefs.IsNotImplemented(err) || !strings.Contains(err.Error(), "only those of sha256") {
 		t.Errorf("%v", err)
 	}
 }
