@@ -32,9 +32,9 @@ func TestCopyOwner(t *testing.T) {
 			p = &putter{Fake: c.PortLayer.(*enginetest.Fake)}
 			c.PortLayer = p
 		})
-		h.create("c", `{"Image":"busybox","User":"`+user+`"}`)
+		h.create("one", `{"Image":"busybox","User":"`+user+`"}`)
 		for _, ask := range []bool{true, false} {
-			if err := h.e.PutFiles(h.ctx, "c", "/", engine.PutOptions{CopyUIDGID: ask}, strings.NewReader("")); err != nil {
+			if err := h.e.PutFiles(h.ctx, "one", "/", engine.PutOptions{CopyUIDGID: ask}, strings.NewReader("")); err != nil {
 				t.Fatal(err)
 			}
 			if p.asked.CopyUIDGID != (want && ask) {

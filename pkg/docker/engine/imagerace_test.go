@@ -150,7 +150,7 @@ func TestCreateAndRemove(t *testing.T) {
 			t.Errorf("prune while a container is made: %v, %v", done, err)
 		}
 	}
-	id := h.create("c", `{"Image":"busybox"}`)
+	id := h.create("one", `{"Image":"busybox"}`)
 	if store.disk != nil || len(h.images.List()) != 1 {
 		t.Fatalf("%d images", len(h.images.List()))
 	}
@@ -158,7 +158,7 @@ func TestCreateAndRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.before = func() error {
-		if _, _, err := h.tryCreate("d", `{"Image":"busybox"}`); !errdefs.IsNotFound(err) || err.Error() != "No such image: busybox:latest" {
+		if _, _, err := h.tryCreate("two", `{"Image":"busybox"}`); !errdefs.IsNotFound(err) || err.Error() != "No such image: busybox:latest" {
 			t.Errorf("of an image that goes: %v", err)
 		}
 		return nil

@@ -50,7 +50,7 @@ func TestNoDigests(t *testing.T) {
 func TestManyNames(t *testing.T) {
 	var lines []string
 	for i := range 5000 {
-		lines = append(lines, strings.Repeat("n/", 2000)+strings.Repeat("x", i%90)+"=")
+		lines = append(lines, strings.Repeat("n/", 2000)+strings.Repeat("x", 1+i%90)+"=")
 	}
 	if _, err := read(entries(t, lines...), ""); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "names of more than") {
 		t.Errorf("%v", err)

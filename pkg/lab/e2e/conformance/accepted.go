@@ -66,16 +66,16 @@ func (a acceptance) covers(d difference) bool {
 func stale(list []acceptance, met map[int]bool, ran []string, all bool) []int {
 	var out []int
 	for i, a := range list {
-		if !met[i] && (all || a.Script != "" && within(a.Script, ran)) {
+		if !met[i] && (all || a.Script != "" && allRan(a.Script, ran)) {
 			out = append(out, i)
 		}
 	}
 	return out
 }
 
-// within tells whether a pattern that is a name, or names with a | between them, has
+// allRan tells whether a pattern that is a name, or names with a | between them, has
 // no name but these.
-func within(pattern string, names []string) bool {
+func allRan(pattern string, names []string) bool {
 	for _, n := range strings.Split(pattern, "|") {
 		if !slices.Contains(names, n) {
 			return false
