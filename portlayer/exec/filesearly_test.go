@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,21 +13,48 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vic-engine/vic/pkg/guestinfo"
-	"github.com/vic-engine/vic/pkg/vsphere"
 )
 
-// lateAnswer keeps back the answer to every power-on until before has returned.
+// lateAnswer keeps back the answer to every power-on until before has returned, and
+// from then on all news of vSphere's events until heard is closed.
 type lateAnswer struct {
 	soap.RoundTripper
 	before func(types.ManagedObjectReference)
+	deaf   atomic.Bool
+	heard  chan struct{}
 }
 
 func (l *lateAnswer) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	err := l.RoundTripper.RoundTrip(ctx, req, res)
-	if on, ok := req.(*methods.PowerOnVM_TaskBody); ok && err == nil {
+	if err != nil {
+		return err
+	}
+	if on, ok := req.(*methods.PowerOnVM_TaskBody); ok {
+		l.deaf.Store(true)
 		l.before(on.Req.This)
 	}
-	return err
+	if news, ok := res.(*methods.WaitForUpdatesExBody); ok && l.deaf.Load() && ofEvents(news) {
+		select {
+		case <-l.heard:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func ofEvents(news *methods.WaitForUpdatesExBody) bool {
+	if news.Res == nil || news.Res.Returnval == nil {
+		return false
+	}
+	for _, set := range news.Res.Returnval.FilterSet {
+		for _, o := range set.ObjectSet {
+			if o.Obj.Type == "EventHistoryCollector" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // TestFilesEndEarly: a guest that has turned itself off before the answer to its
@@ -35,6 +63,7 @@ func (l *lateAnswer) RoundTrip(ctx context.Context, req, res soap.HasFault) erro
 func TestFilesEndEarly(t *testing.T) {
 	l := newLab(t, simulator.ESX())
 	var e *engine
+	var late *lateAnswer
 	l.guests.serve(func(g *line) {
 		g.set([]guestinfo.Pair{{Key: guestinfo.KeyTetherState, Value: "FAILED: disks"}})
 		g.halt()
@@ -42,12 +71,13 @@ func TestFilesEndEarly(t *testing.T) {
 	e = l.boot(quick, func(c *Config) {
 		c.BootTimeout = 10 * time.Second
 		client := c.VSphere.Client()
-		client.RoundTripper = &lateAnswer{client.RoundTripper, func(ref types.ManagedObjectReference) {
+		late = &lateAnswer{RoundTripper: client.RoundTripper, heard: make(chan struct{}), before: func(ref types.ManagedObjectReference) {
 			l.goesOff(ref)
 			if err := e.Refresh(context.Background(), ref); err != nil {
 				t.Error(err)
 			}
 		}}
+		client.RoundTripper = late
 	})
 	c := container(1)
 	if _, err := e.Create(t.Context(), c); err != nil {
@@ -56,6 +86,7 @@ func TestFilesEndEarly(t *testing.T) {
 	if _, err := e.StatFile(t.Context(), c.ID, "/x"); err == nil || !strings.Contains(err.Error(), "FAILED: disks") {
 		t.Errorf("%v", err)
 	}
+	close(late.heard)
 	e.rests(c.ID)
 }
 
@@ -64,14 +95,13 @@ func (l *lab) goesOff(ref types.ManagedObjectReference) {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	gone := func(vm vsphere.VM) bool { return !vm.On() && vm.Config[guestinfo.KeyTetherState] != "" }
 	for {
 		vm, err := l.admin.VM(ctx, ref)
 		if err != nil {
 			l.t.Error(err)
 			return
 		}
-		if gone(vm) {
+		if !vm.On() && vm.Config[guestinfo.KeyTetherState] != "" {
 			return
 		}
 	}
