@@ -49,7 +49,7 @@ func TestNoDigests(t *testing.T) {
 // TestManyNames: the names of an archive take memory, and how much is bounded.
 func TestManyNames(t *testing.T) {
 	var lines []string
-	for i := range 5000 {
+	for i := range 2500 {
 		lines = append(lines, strings.Repeat("n/", 2000)+strings.Repeat("x", 1+i%90)+"=")
 	}
 	if _, err := read(entries(t, lines...), ""); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "names of more than") {
@@ -63,22 +63,12 @@ func TestOneFileManyTimes(t *testing.T) {
 	conf := config("amd64") + strings.Repeat(" ", 2<<20)
 	item := `{"Config":"c","Layers":[]}`
 	docker := entries(t, "c="+conf, "manifest.json=["+strings.Repeat(item+",", 2000)+item+"]")
-	var ds []ocispec.Descriptor
-	var layout []string
-	for i := range 60 {
-		m := manifest(t, conf, ocispec.MediaTypeImageLayerGzip)
-		m = strings.TrimSuffix(m, "}") + `,"annotations":{"n":"` + strings.Repeat("n", i) + `"}}`
-		ds = append(ds, describe(ocispec.MediaTypeImageManifest, m))
-		layout = append(layout, blob(m))
+	var kept bytes.Buffer
+	a, err := archive.Read(bytes.NewReader(docker), &kept, &late{&kept})
+	if err == nil {
+		_, err = a.Images("")
 	}
-	for name, b := range map[string][]byte{"docker": docker, "layout": entries(t, append(layout, "index.json="+index(t, ds...), blob(conf))...)} {
-		var kept bytes.Buffer
-		a, err := archive.Read(bytes.NewReader(b), &kept, &late{&kept})
-		if err == nil {
-			_, err = a.Images("")
-		}
-		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "altogether") {
-			t.Errorf("%s: %v", name, err)
-		}
+	if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "altogether") {
+		t.Errorf("%v", err)
 	}
 }

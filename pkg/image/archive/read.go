@@ -21,11 +21,11 @@ import (
 const (
 	maxEntries = 100_000
 	maxName    = 4096
-	maxNames   = 16 << 20 // bytes of all names, which are kept in memory
-	maxLinks   = 10       // followed for one name
+	maxNames   = 8 << 20 // bytes of all names, which are kept in memory
+	maxLinks   = 10      // followed for one name
 	maxIndex   = 4 << 20
 	maxConfig  = 8 << 20
-	maxSmall   = 64 << 20 // bytes of all indexes, manifests and configurations
+	maxSmall   = 32 << 20 // bytes of all indexes, manifests and configurations
 )
 
 // Archive is an archive whose contents are kept elsewhere.
