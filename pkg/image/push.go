@@ -169,7 +169,11 @@ func (p *push) layer(ctx context.Context, l Layer) error {
 		// failure of that is the registry's to clean up.
 		_ = p.cancel(ctx, to)
 	}
-	err = p.c.retry(ctx, func() (bool, error) {
+	err = p.c.retryTelling(ctx, func(wait time.Duration) {
+		if status := retrying(wait); status != "" {
+			p.tell(l, status)
+		}
+	}, func() (bool, error) {
 		r, err := p.u.Open(ctx, l)
 		if err != nil {
 			return false, &spoolError{err}

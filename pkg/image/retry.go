@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -63,6 +64,17 @@ func (c *Client) waitFor(err error, failed int, waited time.Duration) (d time.Du
 	}
 	d = max(d, l.after)
 	return d, waited+d <= maxLater
+}
+
+// retrying is what Docker's clients show during a pause; nothing of a short one.
+func retrying(wait time.Duration) string {
+	switch n := int(wait.Round(time.Second) / time.Second); {
+	case n == 1:
+		return "Retrying in 1 second"
+	case n > 1:
+		return fmt.Sprintf("Retrying in %d seconds", n)
+	}
+	return ""
 }
 
 // errFinal stands for an error that asking again does not mend.

@@ -130,3 +130,11 @@ func TestConnectAsksOthers(t *testing.T) {
 		t.Errorf("one that is gone: %v", err)
 	}
 }
+
+func TestRetrying(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "", 250 * time.Millisecond: "", time.Second: "Retrying in 1 second", 7600 * time.Millisecond: "Retrying in 8 seconds"} {
+		if got := retrying(d); got != want {
+			t.Errorf("%s: %q", d, got)
+		}
+	}
+}

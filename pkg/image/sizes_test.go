@@ -3,6 +3,8 @@ package image_test
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,5 +49,32 @@ func TestOtherDigests(t *testing.T) {
 	ref := parse(t, reg.Host()+"/a@sha512:"+strings.Repeat("ab", 64))
 	if _, err := newClient(t, ClientConfig{}).Resolve(context.Background(), ref, "", Auth{}); !errdefs.IsNotImplemented(err) || !strings.Contains(err.Error(), "only those of sha256") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestBusyAtALayer: who watches a pull is told why nothing comes.
+func TestBusyAtALayer(t *testing.T) {
+	reg := imagetest.Start(t)
+	reg.Push(t, "a", "latest", "linux/amd64", []byte("l"))
+	refused := false
+	reg.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		if refused || !strings.HasSuffix(r.URL.Path, digest.FromString("l").String()) {
+			return false
+		}
+		refused = true
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	_, _, said, err := fetch(t, newClient(t, ClientConfig{}), reg.Host()+"/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, p := range said {
+		words = append(words, p.Status)
+	}
+	if got := strings.Join(slices.Compact(words), ", "); got != "Downloading, Retrying in 1 second, Downloading, Verifying Checksum, Download complete" {
+		t.Error(got)
 	}
 }
