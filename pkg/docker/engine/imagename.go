@@ -174,7 +174,8 @@ func (e *Engine) ImagePrune(ctx context.Context, f Filters) ([]ImageDeletion, in
 		d, err := e.imageDelete(ctx, img, refs, len(refs), false)
 		done = append(done, d...)
 		if err != nil {
-			if !errors.Is(err, context.Canceled) {
+			// One that is in use or was named by now is not to be pruned.
+			if !errors.Is(err, context.Canceled) && !errdefs.IsConflict(err) {
 				e.log.WithField(spec.FieldImage, i.ID).WithError(err).Warn("prune image")
 			}
 			continue
