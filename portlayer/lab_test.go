@@ -295,7 +295,7 @@ func TestWholePath(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if _, err := p.Images().Delete(t.Context(), img.ID); err != nil {
+			if _, err := p.Images().Delete(t.Context(), img.ID, append(img.RepoTags, img.RepoDigests...)...); err != nil {
 				t.Error(err)
 			}
 			left, err := os.ReadDir(s.store)

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -12,10 +13,17 @@ import (
 // Config is an image configuration, OCI's with Docker's additions.
 type Config = spec.DockerOCIImage
 
+// maxObjects is how many JSON objects a configuration may have. An entry of its
+// history takes three bytes there and a hundred here, at every reading.
+const maxObjects = 50_000
+
 // ParseConfig reads an image configuration and checks what every user of it
 // relies on. One that is damaged is ErrInvalidArgument.
 func ParseConfig(raw []byte) (Config, error) {
 	var c Config
+	if n := bytes.Count(raw, []byte("{")); n > maxObjects {
+		return Config{}, fmt.Errorf("image configuration: more than %d objects: %w", maxObjects, errdefs.ErrInvalidArgument)
+	}
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return Config{}, fmt.Errorf("image configuration: %w: %w", err, errdefs.ErrInvalidArgument)
 	}

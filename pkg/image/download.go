@@ -95,6 +95,11 @@ func (r *Remote) layer(ctx context.Context, l Layer, file string, say func(Layer
 			say(l, "Downloading", d.have)
 		}
 	}
+	d.waits = func(wait time.Duration) {
+		if status := retrying(wait); status != "" {
+			say(l, status, 0)
+		}
+	}
 	say(l, "Downloading", 0)
 	if err := d.fetch(ctx); err != nil {
 		return fmt.Errorf("%s: %w", what, translate(err, r.Ref, r.e))
@@ -115,6 +120,8 @@ type blobDownload struct {
 	hash digest.Digester
 	have int64
 	got  func()
+	// waits is told before each pause.
+	waits func(time.Duration)
 	// open asks for the layer; from is who is asked.
 	open func(context.Context, http.Header) (*http.Response, error)
 	from string
@@ -123,7 +130,9 @@ type blobDownload struct {
 // fetch fetches the layer from the registry; a foreign one that is not there,
 // from the addresses in the manifest.
 func (d *blobDownload) fetch(ctx context.Context) error {
-	again := func() error { return d.r.c.retry(ctx, func() (bool, error) { return d.attempt(ctx) }) }
+	again := func() error {
+		return d.r.c.retryTelling(ctx, d.waits, func() (bool, error) { return d.attempt(ctx) })
+	}
 	d.from, d.open = d.r.e.host, func(ctx context.Context, h http.Header) (*http.Response, error) {
 		return d.r.get(ctx, "blobs/"+d.l.Digest.String(), h)
 	}
@@ -136,7 +145,9 @@ func (d *blobDownload) fetch(ctx context.Context) error {
 		if rerr := d.restart(); rerr != nil {
 			return rerr
 		}
-		d.from, d.open = at, func(ctx context.Context, h http.Header) (*http.Response, error) { return d.r.c.foreign(ctx, at, h) }
+		d.from, d.open = at, func(ctx context.Context, h http.Header) (*http.Response, error) {
+			return d.r.c.foreign(ctx, d.r.e, at, h)
+		}
 		if ferr := again(); ferr != nil {
 			err = &classified{errdefs.ErrUnavailable, fmt.Sprintf("%v; at %s: %v", translate(err, d.r.Ref, d.r.e), at, ferr), nil}
 			continue
@@ -239,8 +250,14 @@ func causeOf(ctx context.Context, err error) error {
 }
 
 // retry calls try until it succeeds, fails for good, or has failed Attempts
-// times without getting on.
+// times without getting on. A registry that tells when to ask again is asked then.
 func (c *Client) retry(ctx context.Context, try func() (onward bool, err error)) error {
+	return c.retryTelling(ctx, func(time.Duration) {}, try)
+}
+
+// retryTelling is retry that tells of each pause before it.
+func (c *Client) retryTelling(ctx context.Context, tell func(time.Duration), try func() (onward bool, err error)) error {
+	var waited time.Duration // without getting on
 	for failed := 0; ; {
 		onward, err := try()
 		if err == nil {
@@ -250,16 +267,23 @@ func (c *Client) retry(ctx context.Context, try func() (onward bool, err error))
 			return ctx.Err()
 		}
 		if onward {
-			failed = 0
+			failed, waited = 0, 0
 		}
-		if failed++; failed >= c.cfg.Attempts || !temporary(err) {
+		failed++
+		again, wait := failed < c.cfg.Attempts && temporary(err), time.Duration(0)
+		if again {
+			wait, again = c.waitFor(err, failed, waited)
+		}
+		if !again {
 			if errors.Is(err, errShort) || errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
 				return &classified{errdefs.ErrUnavailable, err.Error(), err}
 			}
 			return err
 		}
+		waited += wait
 		c.cfg.Log.WithError(err).Debug("ask the registry again")
-		if err := pause(ctx, c.cfg.Backoff(failed)); err != nil {
+		tell(wait)
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -48,7 +49,11 @@ func translate(err error, asked reference.Named, e *endpoint) error {
 	}
 	var te *transport.Error
 	if errors.As(err, &te) {
-		return translateStatus(te, asked, e)
+		var l *later
+		if errors.As(err, &l) {
+			return translateStatus(te, l.after, asked, e)
+		}
+		return translateStatus(te, 0, asked, e)
 	}
 	var ce *classified
 	if errors.As(err, &ce) {
@@ -70,13 +75,19 @@ func (e *endpoint) naming(text string) string {
 	return e.host + ": " + text
 }
 
-func translateStatus(te *transport.Error, asked reference.Named, e *endpoint) error {
+// translateStatus is translate for an answer of the registry; after is when it may be
+// asked again, if it told.
+func translateStatus(te *transport.Error, after time.Duration, asked reference.Named, e *endpoint) error {
 	d := transport.Diagnostic{}
 	if len(te.Errors) > 0 {
 		d = te.Errors[0]
 	}
 	say := func(class error, format string, args ...any) error {
 		return &classified{class, fmt.Sprintf(format, args...), te}
+	}
+	again := ""
+	if after > 0 {
+		again = fmt.Sprintf(" (it wants to be asked again in %s)", after)
 	}
 	denied := "denied: requested access to the resource is denied"
 	if d.Code == transport.DeniedErrorCode {
@@ -105,12 +116,12 @@ func translateStatus(te *transport.Error, asked reference.Named, e *endpoint) er
 		if d.Code == "" {
 			d.Code = transport.TooManyRequestsErrorCode
 		}
-		return say(errdefs.ErrResourceExhausted, "registry %s: %s", e.host, reason(d))
+		return say(errdefs.ErrResourceExhausted, "registry %s: %s%s", e.host, reason(d), again)
 	case te.StatusCode == http.StatusNotFound:
 		return say(errdefs.ErrNotFound, "manifest for %s not found: manifest unknown: %s has none", reference.FamiliarString(asked), e.host)
 	case te.StatusCode >= 500:
 		text := fmt.Sprintf("received unexpected HTTP status: %d %s", te.StatusCode, http.StatusText(te.StatusCode))
-		return say(errdefs.ErrUnavailable, "registry %s: %s", e.host, text)
+		return say(errdefs.ErrUnavailable, "registry %s: %s%s", e.host, text, again)
 	}
 	if d.Code != "" {
 		return say(errdefs.ErrUnknown, "registry %s: %s", e.host, reason(d))

@@ -54,7 +54,7 @@ func (c *Client) Push(ctx context.Context, ref reference.NamedTagged, u Upload, 
 	for _, l := range p.order() {
 		p.tell(l, "Preparing")
 	}
-	if err := e.connect(ctx); err != nil {
+	if err := c.connect(ctx, e); err != nil {
 		return p.translate(err)
 	}
 	if err := p.layers(ctx); err != nil {
@@ -169,7 +169,11 @@ func (p *push) layer(ctx context.Context, l Layer) error {
 		// failure of that is the registry's to clean up.
 		_ = p.cancel(ctx, to)
 	}
-	err = p.c.retry(ctx, func() (bool, error) {
+	err = p.c.retryTelling(ctx, func(wait time.Duration) {
+		if status := retrying(wait); status != "" {
+			p.tell(l, status)
+		}
+	}, func() (bool, error) {
 		r, err := p.u.Open(ctx, l)
 		if err != nil {
 			return false, &spoolError{err}
@@ -320,8 +324,7 @@ func (p *push) do(ctx context.Context, method string, at *url.URL, body io.Reade
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(resp, ok...); err != nil {
-		resp.Body.Close() // the error is what counts
+	if err := checked(resp, ok...); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -344,7 +347,7 @@ func translatePush(err error, asked reference.Named, e *endpoint) error {
 		return &classified{errdefs.ErrPermissionDenied, "denied: " + orText(d.Message, "requested access to the resource is denied"), te}
 	case te.StatusCode == http.StatusNotFound, te.StatusCode == http.StatusMethodNotAllowed:
 		return &classified{errdefs.ErrNotFound, fmt.Sprintf("registry %s takes no push to %s: %s", e.host, reference.Path(asked), orText(reason(d), te.Error())), te}
-	case te.StatusCode/100 == 4 && d.Code != "":
+	case te.StatusCode/100 == 4 && te.StatusCode != http.StatusTooManyRequests && d.Code != "":
 		return &classified{errdefs.ErrInvalidArgument, fmt.Sprintf("registry %s: %s", e.host, reason(d)), te}
 	}
 	return translate(err, asked, e)

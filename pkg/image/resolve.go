@@ -12,7 +12,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,6 +22,9 @@ const (
 	maxManifest = 4 << 20
 	maxConfig   = 8 << 20
 	maxLayers   = 1000
+	// maxBytes is what all layers of an image may have together, in bytes: 64 TiB,
+	// more than a disk can have (https://configmax.broadcom.com: 62 TB).
+	maxBytes = 64 << 40
 )
 
 // Blob is something small that was fetched and verified.
@@ -94,7 +96,7 @@ func (c *Client) each(ctx context.Context, ref reference.Named, auth Auth, do fu
 	}
 	var mirrored error // what the last mirror that answered said
 	for _, e := range endpoints {
-		err := e.connect(ctx)
+		err := c.connect(ctx, e)
 		if err == nil {
 			err = do(e)
 		}
@@ -158,6 +160,9 @@ func (c *Client) resolveAt(ctx context.Context, e *endpoint, ref reference.Named
 // top fetches what the reference points at.
 func (r *Remote) top(ctx context.Context) (Blob, error) {
 	if d, ok := r.Ref.(reference.Digested); ok {
+		if a := d.Digest().Algorithm(); a != digest.SHA256 {
+			return Blob{}, &classified{errdefs.ErrNotImplemented, fmt.Sprintf("%s: digests of %s are not supported, only those of %s", reference.FamiliarString(r.Ref), a, digest.SHA256), nil}
+		}
 		return r.manifest(ctx, d.Digest().String(), false)
 	}
 	if t, ok := r.Ref.(reference.Tagged); ok {
@@ -198,10 +203,16 @@ func (r *Remote) readManifest(ctx context.Context, want ocispec.Platform) error 
 	if len(conf.RootFS.DiffIDs) != len(m.Layers) {
 		return bad("%s: %d layers in the manifest, %d in the configuration", name, len(m.Layers), len(conf.RootFS.DiffIDs))
 	}
+	var total int64
 	for i, l := range m.Layers {
 		if err := l.Digest.Validate(); err != nil || l.Digest.Algorithm() != digest.SHA256 || l.Size < 0 {
 			return bad("manifest of %s: layer %d has digest %q and size %d", name, i, l.Digest, l.Size)
 		}
+		// One by one, as the sum of several may be anything.
+		if l.Size > maxBytes-total {
+			return bad("manifest of %s: its layers have more than %d bytes", name, int64(maxBytes))
+		}
+		total += l.Size
 		r.Layers = append(r.Layers, Layer{Digest: l.Digest, DiffID: conf.RootFS.DiffIDs[i], MediaType: l.MediaType, Size: l.Size, URLs: foreignURLs(l)})
 	}
 	return nil
@@ -290,8 +301,7 @@ func (r *Remote) fetch(ctx context.Context, at string, h http.Header) (*http.Res
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
-		resp.Body.Close() // the error is what counts
+	if err := checked(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return nil, err
 	}
 	return resp, nil

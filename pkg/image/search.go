@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // SearchResult is one repository that a search found.
@@ -61,6 +62,9 @@ func (c *Client) Search(ctx context.Context, term string, limit int, auth Auth) 
 	return nil, &classified{errdefs.ErrUnavailable, text, err}
 }
 
+// searchScope is what an identity token is exchanged for, as Docker's client asks it.
+const searchScope = "registry:catalog:search"
+
 // search speaks the index's first protocol, the only one that can search.
 func (e *endpoint) search(ctx context.Context, term string, limit int, auth Auth) ([]SearchResult, error) {
 	u := url.URL{Scheme: e.registry.Scheme(), Host: e.host, Path: "/v1/search", RawQuery: url.Values{"q": {term}, "n": {strconv.Itoa(limit)}}.Encode()}
@@ -68,10 +72,18 @@ func (e *endpoint) search(ctx context.Context, term string, limit int, auth Auth
 	if err != nil {
 		return nil, err
 	}
-	if auth.Username != "" && auth.Password != "" {
+	rt := e.base
+	switch {
+	case auth.RegistryToken != "":
+		req.Header.Set("Authorization", "Bearer "+auth.RegistryToken)
+	case auth.Token != "":
+		if rt, err = transport.NewWithContext(ctx, e.registry, e.auth, e.base, []string{searchScope}); err != nil {
+			return nil, err
+		}
+	case auth.Username != "" && auth.Password != "":
 		req.SetBasicAuth(auth.Username, auth.Password)
 	}
-	resp, err := (&http.Client{Transport: e.base}).Do(req)
+	resp, err := (&http.Client{Transport: rt}).Do(req)
 	if err != nil {
 		return nil, err
 	}

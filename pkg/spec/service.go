@@ -151,4 +151,7 @@ type Image struct {
 	Config []byte
 	// Pulled is when the image came into the store.
 	Pulled time.Time
+	// Digest is, of what a pull gives, that of the manifest or index which the name
+	// led to. An image may have come by several: see RepoDigests.
+	Digest string
 }

@@ -26,7 +26,7 @@ type FileLine interface {
 
 // StatFile tells about one file of a container, running or not.
 func (m *Manager) StatFile(ctx context.Context, id, path string) (st spec.FileStat, err error) {
-	err = m.files(ctx, id, func(ctx context.Context, l FileLine) (err error) {
+	err = m.files(ctx, id, always, func(ctx context.Context, l FileLine) (err error) {
 		st, err = l.StatFile(ctx, path)
 		return err
 	})
@@ -35,17 +35,23 @@ func (m *Manager) StatFile(ctx context.Context, id, path string) (st spec.FileSt
 
 // GetFiles writes a tar of a file or folder to what begin gives.
 func (m *Manager) GetFiles(ctx context.Context, id, path string, begin func(spec.FileStat) (io.Writer, error)) error {
-	return m.files(ctx, id, func(ctx context.Context, l FileLine) error { return l.GetFiles(ctx, path, begin) })
+	begun := false
+	return m.files(ctx, id, func() bool { return !begun }, func(ctx context.Context, l FileLine) error {
+		return l.GetFiles(ctx, path, func(st spec.FileStat) (io.Writer, error) {
+			begun = true
+			return begin(st)
+		})
+	})
 }
 
 // PutFiles unpacks a tar into a folder.
 func (m *Manager) PutFiles(ctx context.Context, id string, q spec.FileRequest, tar io.Reader) error {
-	return m.files(ctx, id, func(ctx context.Context, l FileLine) error { return l.PutFiles(ctx, q, tar) })
+	return m.files(ctx, id, never, func(ctx context.Context, l FileLine) error { return l.PutFiles(ctx, q, tar) })
 }
 
 // Changes gives how a container's files differ from its image's.
 func (m *Manager) Changes(ctx context.Context, id string) (list []spec.FileChange, err error) {
-	err = m.files(ctx, id, func(ctx context.Context, l FileLine) (err error) {
+	err = m.files(ctx, id, always, func(ctx context.Context, l FileLine) (err error) {
 		list, err = l.Changes(ctx)
 		return err
 	})
@@ -54,18 +60,38 @@ func (m *Manager) Changes(ctx context.Context, id string) (list []spec.FileChang
 
 // Export writes a tar of all of a container's files, without volumes.
 func (m *Manager) Export(ctx context.Context, id string, w io.Writer) error {
-	return m.files(ctx, id, func(ctx context.Context, l FileLine) error { return l.Export(ctx, w) })
+	return m.tar(ctx, id, w, FileLine.Export)
 }
 
 // Layer writes a tar of what differs from the image, as a layer of an image.
 func (m *Manager) Layer(ctx context.Context, id string, w io.Writer) error {
-	return m.files(ctx, id, func(ctx context.Context, l FileLine) error { return l.Layer(ctx, w) })
+	return m.tar(ctx, id, w, FileLine.Layer)
 }
+
+func (m *Manager) tar(ctx context.Context, id string, w io.Writer, f func(FileLine, context.Context, io.Writer) error) error {
+	begun := &begunWriter{w: w}
+	return m.files(ctx, id, func() bool { return !begun.any }, func(ctx context.Context, l FileLine) error { return f(l, ctx, begun) })
+}
+
+// begunWriter tells whether anything was written.
+type begunWriter struct {
+	w   io.Writer
+	any bool
+}
+
+func (b *begunWriter) Write(p []byte) (int, error) {
+	b.any = true
+	return b.w.Write(p)
+}
+
+func always() bool { return true }
+func never() bool  { return false }
 
 // files calls f with the line of a guest that serves the container's files: the
 // one that runs its process, or one that is turned on for that alone. The context
-// of f ends also when the container is removed.
-func (m *Manager) files(ctx context.Context, id string, f func(context.Context, FileLine) error) error {
+// of f ends also when the container is removed. When the process ends under f, and
+// its VM with it, f is called again if again allows it, with the other guest.
+func (m *Manager) files(ctx context.Context, id string, again func() bool, f func(context.Context, FileLine) error) error {
 	c, err := m.find(id)
 	if err != nil {
 		return err
@@ -78,7 +104,11 @@ func (m *Manager) files(ctx context.Context, id string, f func(context.Context, 
 		if err != nil {
 			return fmt.Errorf("files of container %s: %w", id, err)
 		}
-		return u.do(ctx, c, f)
+		err = u.do(ctx, c, f)
+		if errdefs.IsUnavailable(err) && u.run != nil && again() && ended(ctx, u.run, lineTimeout) {
+			continue
+		}
+		return err
 	}
 }
 
@@ -86,6 +116,7 @@ func (m *Manager) files(ctx context.Context, id string, f func(context.Context, 
 type fileUse struct {
 	line  Line
 	cut   <-chan struct{} // closed when it must end; nil: never
+	run   *run            // whose guest it is; nil: one that only serves files
 	leave func()
 }
 
@@ -148,7 +179,7 @@ func (m *Manager) fileUse(ctx context.Context, c *Controller) (*fileUse, error) 
 	if err != nil {
 		return nil, fmt.Errorf("its line: %w", err)
 	}
-	return &fileUse{line: line, leave: func() {}}, nil
+	return &fileUse{line: line, run: r, leave: func() {}}, nil
 }
 
 // maintenanceUse waits for a guest that is turned on for the files.

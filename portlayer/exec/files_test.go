@@ -25,12 +25,18 @@ type fileServer struct {
 	// block, when set, holds StatFile until it is closed or the client goes.
 	block chan struct{}
 	busy  chan struct{} // gets a token when one is held
+	// lost, when set, is what the line fails with, once.
+	lost func() error
 }
 
 func (f *fileServer) stat(ctx context.Context, path string) (spec.FileStat, error) {
 	f.mu.Lock()
-	block, busy := f.block, f.busy
+	block, busy, lost := f.block, f.busy, f.lost
+	f.lost = nil
 	f.mu.Unlock()
+	if lost != nil {
+		return spec.FileStat{}, lost()
+	}
 	if block != nil {
 		busy <- struct{}{}
 		select {
@@ -62,7 +68,10 @@ func (l *line) StatFile(ctx context.Context, path string) (spec.FileStat, error)
 	return l.g.files.stat(ctx, path)
 }
 
-func (l *line) GetFiles(_ context.Context, path string, begin func(spec.FileStat) (io.Writer, error)) error {
+func (l *line) GetFiles(ctx context.Context, path string, begin func(spec.FileStat) (io.Writer, error)) error {
+	if _, err := l.g.files.stat(ctx, path); err != nil {
+		return err
+	}
 	w, err := begin(spec.FileStat{Name: path})
 	if err == nil {
 		_, err = io.WriteString(w, "tar of "+path)
@@ -70,7 +79,10 @@ func (l *line) GetFiles(_ context.Context, path string, begin func(spec.FileStat
 	return err
 }
 
-func (l *line) PutFiles(_ context.Context, q spec.FileRequest, in io.Reader) error {
+func (l *line) PutFiles(ctx context.Context, q spec.FileRequest, in io.Reader) error {
+	if _, err := l.g.files.stat(ctx, q.Path); err != nil {
+		return err
+	}
 	text, err := io.ReadAll(in)
 	if err == nil && string(text) != "tar for "+q.Path {
 		err = errors.New("put " + string(text))
@@ -78,11 +90,17 @@ func (l *line) PutFiles(_ context.Context, q spec.FileRequest, in io.Reader) err
 	return err
 }
 
-func (l *line) Changes(context.Context) ([]spec.FileChange, error) {
+func (l *line) Changes(ctx context.Context) ([]spec.FileChange, error) {
+	if _, err := l.g.files.stat(ctx, "/"); err != nil {
+		return nil, err
+	}
 	return []spec.FileChange{{Path: "/x", Kind: spec.FileAdded}}, nil
 }
 
-func (l *line) Export(_ context.Context, w io.Writer) error {
+func (l *line) Export(ctx context.Context, w io.Writer) error {
+	if _, err := l.g.files.stat(ctx, "/"); err != nil {
+		return err
+	}
 	_, err := io.WriteString(w, "all")
 	return err
 }

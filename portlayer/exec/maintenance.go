@@ -41,6 +41,7 @@ type maintenance struct {
 	closing bool // takes no more users
 	claimed bool // has the container's volumes
 	on      bool // what is seen off now is the end of it
+	early   bool // seen off before on: not yet on, or off again already
 	// state is what the guest said last of itself.
 	state string
 }
@@ -186,12 +187,14 @@ func (m *Manager) maintenanceBoot(ctx context.Context, c *Controller, s *mainten
 	err := m.cfg.VSphere.PowerOn(ctx, c.ref())
 	// One that was on already runs its process. Else it may be on though the
 	// answer was lost.
-	c.mu.Lock()
-	s.on = err == nil || !errdefs.IsFailedPrecondition(err)
-	c.gen++
-	c.mu.Unlock()
+	look := c.maintenanceOn(s, err == nil || !errdefs.IsFailedPrecondition(err))
 	if err != nil {
 		return fmt.Errorf("turn the VM on for its files: %w", err)
+	}
+	if look {
+		if err := m.Refresh(ctx, c.ref()); err != nil {
+			c.log().WithError(err).Warn("VM could not be read after it was turned on for its files")
+		}
 	}
 	line, err := m.maintenanceLine(ctx, c, s)
 	if err != nil {
@@ -202,6 +205,17 @@ func (m *Manager) maintenanceBoot(ctx context.Context, c *Controller, s *mainten
 	s.line = line
 	closeOnce(s.up)
 	return nil
+}
+
+// maintenanceOn notes that the VM was turned on. It tells whether the VM must be
+// read again: one that was seen off meanwhile may have ended already, and nobody
+// would hear of it any more.
+func (c *Controller) maintenanceOn(s *maintenance, on bool) (look bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.on = on
+	c.gen++
+	return on && s.early
 }
 
 // mayMaintain is asked with the operation lock held.
@@ -480,7 +494,10 @@ func (c *Controller) seenMaintenance(vm vsphere.VM, status guestinfo.Status) {
 	case s == nil && !c.sweeping:
 		c.sweeping = true
 		c.m.background(func(ctx context.Context) { c.m.sweep(ctx, c) })
-	case s != nil && s.on && !vm.On():
+	case s == nil || vm.On():
+	case !s.on:
+		s.early = true
+	default:
 		s.state = status.TetherState
 		closeOnce(s.off)
 	}

@@ -53,10 +53,12 @@ func (s *Images) LoadArchive(ctx context.Context, r io.Reader, o spec.LoadOption
 	return nil
 }
 
-func (s *Images) loadOne(ctx context.Context, img archive.Image, o spec.LoadOptions) error {
+func (s *Images) loadOne(ctx context.Context, img archive.Image, o spec.LoadOptions) (err error) {
 	src := spec.ImageSource{Config: img.Config, Manifest: img.Manifest, Names: img.Names}
-	for _, l := range img.Layers {
-		src.Layers = append(src.Layers, s.loadLayer(l, img.Manifest != nil, o.Progress))
+	have, unpin := s.kept(img)
+	defer func() { err = errors.Join(err, unpin(ctx)) }()
+	for i, l := range img.Layers {
+		src.Layers = append(src.Layers, loadLayer(l, have[i], o.Progress))
 	}
 	done := spec.LoadedImage{Lost: map[string]string{}}
 	s.mu.Lock()
@@ -67,7 +69,6 @@ func (s *Images) loadOne(ctx context.Context, img archive.Image, o spec.LoadOpti
 		}
 	}
 	s.mu.Unlock()
-	var err error
 	if done.Image, err = s.Put(ctx, src); err != nil {
 		return fmt.Errorf("load image %s: %w", img.ID(), err)
 	}
@@ -77,20 +78,33 @@ func (s *Images) loadOne(ctx context.Context, img archive.Image, o spec.LoadOpti
 	return nil
 }
 
-// loadLayer takes a layer from the store if that has it, in any packing unless a
-// manifest tells which.
-func (s *Images) loadLayer(l archive.Layer, exact bool, say func(spec.Progress)) spec.ImageLayer {
-	out := spec.ImageLayer{DiffID: l.DiffID.String()}
+// kept gives the blobs of the store that an image's layers are already, "" for those
+// that the archive must give, and pins them: in any packing, unless a manifest tells
+// which.
+func (s *Images) kept(img archive.Image) (blobs []digest.Digest, unpin func(context.Context) error) {
 	s.mu.Lock()
-	for _, r := range s.records {
-		for _, have := range r.Layers {
-			if _, ok := s.blobs[have.Digest]; ok && have.DiffID == l.DiffID && (!exact || have.Digest == l.Digest) {
-				out.Blob = have.Digest.String()
+	defer s.mu.Unlock()
+	blobs = make([]digest.Digest, len(img.Layers))
+	var found []digest.Digest
+	for i, l := range img.Layers {
+		for _, r := range s.records {
+			for _, have := range r.Layers {
+				if _, ok := s.blobs[have.Digest]; ok && have.DiffID == l.DiffID && (img.Manifest == nil || have.Digest == l.Digest) {
+					blobs[i] = have.Digest
+				}
 			}
 		}
+		if blobs[i] != "" {
+			found = append(found, blobs[i])
+		}
 	}
-	s.mu.Unlock()
-	if out.Blob != "" {
+	return blobs, s.pinLocked(found)
+}
+
+// loadLayer is a layer of an archive: a blob of the store, or the archive's content.
+func loadLayer(l archive.Layer, have digest.Digest, say func(spec.Progress)) spec.ImageLayer {
+	out := spec.ImageLayer{DiffID: l.DiffID.String(), Blob: have.String()}
+	if have != "" {
 		return out
 	}
 	out.Open = func(ctx context.Context) (io.ReadCloser, error) {
@@ -172,14 +186,16 @@ func (s *Images) saved(ctx context.Context, refs []string, platform string) (out
 			break
 		}
 	}
+	if err == nil {
+		unpin = s.pinLocked(need)
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}
-	unpin = s.pin(need)
 	for i := range out {
-		if out[i].Manifest.Data, err = s.getSmall(ctx, s.at.blob(out[i].Manifest.Digest), maxRecord); err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("save image %s: read its manifest: %w", out[i].Config.Digest, err), unpin(ctx))
+		if out[i].Manifest.Data, err = s.manifest(ctx, out[i].Manifest.Digest); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("save image %s: %w", out[i].Config.Digest, err), unpin(ctx))
 		}
 	}
 	return out, unpin, nil

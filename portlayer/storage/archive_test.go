@@ -231,7 +231,7 @@ func TestBadArchivesLeaveNothing(t *testing.T) {
 			if err != nil || f.file(img.ID, "evil") != "1" {
 				t.Errorf("%s: %v", name, err)
 			}
-			if _, err := f.Delete(context.Background(), img.ID); err != nil {
+			if _, err := f.remove(context.Background(), img.ID); err != nil {
 				t.Fatal(err)
 			}
 		}

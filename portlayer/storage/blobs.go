@@ -99,9 +99,15 @@ func (s *Images) has(d digest.Digest) bool {
 // pin keeps blobs from being removed, whether they are there already or not.
 // The function given back ends that, and removes those that no image has got.
 func (s *Images) pin(ds []digest.Digest) func(context.Context) error {
-	ds = unique(ds)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.pinLocked(ds)
+}
+
+// pinLocked is pin, called with mu held: what was found in the same hold of it is
+// there until the pin ends.
+func (s *Images) pinLocked(ds []digest.Digest) func(context.Context) error {
+	ds = unique(ds)
 	for _, d := range ds {
 		s.pins[d]++
 	}
@@ -133,6 +139,10 @@ func (s *Images) sweep(ctx context.Context, ds []digest.Digest) error {
 func (s *Images) unneeded(ds []digest.Digest) []digest.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.unneededLocked(ds)
+}
+
+func (s *Images) unneededLocked(ds []digest.Digest) []digest.Digest {
 	needed := map[digest.Digest]bool{}
 	for _, r := range s.records {
 		for _, d := range r.digests() {
@@ -155,15 +165,10 @@ func (s *Images) removeBlob(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	defer unlock()
-	if len(s.unneeded([]digest.Digest{d})) == 0 {
+	size, ok := s.forget(d)
+	if !ok {
 		return nil
 	}
-	// Forgotten first: who pins it from now on waits for the lock and fetches
-	// it again.
-	s.mu.Lock()
-	size := s.blobs[d]
-	delete(s.blobs, d)
-	s.mu.Unlock()
 	if err := s.ds.Delete(ctx, s.at.blob(d)); err != nil {
 		s.mu.Lock()
 		s.blobs[d] = size
@@ -171,6 +176,21 @@ func (s *Images) removeBlob(ctx context.Context, d digest.Digest) error {
 		return fmt.Errorf("remove blob %s: %w", d, err)
 	}
 	return nil
+}
+
+// forget takes a blob that nothing needs out of the store's memory, and gives its
+// size. That it is not needed and that it is forgotten is one step: who pins it
+// before keeps it, who pins it after does not find it, waits for its lock and
+// fetches it again.
+func (s *Images) forget(d digest.Digest) (size int64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.unneededLocked([]digest.Digest{d})) == 0 {
+		return 0, false
+	}
+	size = s.blobs[d]
+	delete(s.blobs, d)
+	return size, true
 }
 
 // lockBlobs takes the locks of several blobs, always in the same order.
@@ -194,6 +214,24 @@ func (s *Images) lockBlobs(ctx context.Context, ds []digest.Digest) (func(), err
 	return free, nil
 }
 
+// recheck reads a blob that could not be used, and forgets it when it is not what it
+// was: then a pull brings it again. It may be right, and an image's configuration wrong.
+func (s *Images) recheck(ctx context.Context, d digest.Digest) {
+	r, _, err := s.openBlob(ctx, d)
+	if err != nil {
+		return // told by whoever could not use it
+	}
+	defer r.Close() // only read
+	sum := digest.SHA256.Digester()
+	if _, err := io.Copy(sum.Hash(), r); err != nil || sum.Digest() == d {
+		return
+	}
+	s.log.WithField("blob", d).Warn("blob is damaged on the datastore, a pull of its image fetches it again")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.blobs, d)
+}
+
 // openBlob reads a blob from the datastore.
 func (s *Images) openBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
 	r, size, err := s.ds.Get(ctx, s.at.blob(d), 0)
@@ -207,6 +245,18 @@ func (s *Images) openBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, 
 		return nil, 0, fmt.Errorf("read blob %s: %w", d, err)
 	}
 	return r, size, nil
+}
+
+// manifest reads a manifest that is kept, and verifies it.
+func (s *Images) manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
+	raw, err := s.getSmall(ctx, s.at.blob(d), maxRecord)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", d, err)
+	}
+	if got := digest.FromBytes(raw); got != d {
+		return nil, fmt.Errorf("manifest %s is damaged where it is kept, and has digest %s there; remove its image and pull it again: %w", d, got, errdefs.ErrDataLoss)
+	}
+	return raw, nil
 }
 
 // getSmall reads a whole file of at most limit bytes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/vic-engine/vic/pkg/image"
@@ -13,8 +14,18 @@ import (
 // Delete removes an image with its names, its disk, and the blobs that no
 // other image needs. It gives what Docker lists as deleted: the image's id,
 // then the chain ids of its layers that no other image has, the topmost first.
-// It knows nothing of containers; a disk in use fails, and the image stays.
-func (s *Images) Delete(ctx context.Context, id string) (freed []string, err error) {
+// known are the names that the image may have: one that was given another since is
+// ErrConflict. It knows nothing of containers; a disk in use fails, and the image
+// stays with its names.
+func (s *Images) Delete(ctx context.Context, id string, known ...string) (freed []string, err error) {
+	full := map[string]bool{}
+	for _, n := range known {
+		named, err := image.ParseReference(n)
+		if err != nil {
+			return nil, fmt.Errorf("delete image %s: %w", id, err)
+		}
+		full[named.String()] = true
+	}
 	unlock, err := s.work.lock(ctx, "image:"+id)
 	if err != nil {
 		return nil, err
@@ -22,9 +33,14 @@ func (s *Images) Delete(ctx context.Context, id string) (freed []string, err err
 	defer unlock()
 	s.mu.Lock()
 	r := s.records[digest.Digest(id)]
+	other := s.names.beside(digest.Digest(id), full)
 	s.mu.Unlock()
 	if r == nil {
 		return nil, &noSuchImage{id}
+	}
+	// Nobody can name it from here on: that takes its lock.
+	if other != "" {
+		return nil, fmt.Errorf("delete image %s: it is called %s: %w", id, image.Familiar(other), errdefs.ErrConflict)
 	}
 	hex := r.ID.Encoded()
 	// The disk goes first: it is what can be refused. From then on the rest

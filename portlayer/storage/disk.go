@@ -137,6 +137,9 @@ func (b *builder) unpack(ctx context.Context) error {
 		if !done[l.DiffID] {
 			done[l.DiffID] = true
 			if err := b.unpackOne(ctx, l); err != nil {
+				if _, fresh := b.fetched[l.Digest]; !fresh && (errdefs.IsDataLoss(err) || errdefs.IsInvalidArgument(err)) {
+					b.s.recheck(ctx, l.Digest)
+				}
 				return fmt.Errorf("layer %s: %w", l.Digest, err)
 			}
 		}

@@ -220,7 +220,7 @@ func TestManyAtOnce(t *testing.T) {
 					return
 				}
 				if i%2 == 0 {
-					if _, err := f.Delete(context.Background(), img.ID); err != nil && !errdefs.IsNotFound(err) {
+					if _, err := f.remove(context.Background(), img.ID); err != nil && !errdefs.IsNotFound(err) {
 						t.Error(err)
 					}
 				}
@@ -242,7 +242,7 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	}
 	for _, img := range f.List() {
-		if _, err := f.Delete(context.Background(), img.ID); err != nil {
+		if _, err := f.remove(context.Background(), img.ID); err != nil {
 			t.Error(err)
 		}
 	}

@@ -107,6 +107,15 @@ func (f *fixture) file(id, name string) string {
 	return string(b)
 }
 
+// remove deletes an image with all names that it has.
+func (f *fixture) remove(ctx context.Context, id string) ([]string, error) {
+	img, err := f.Resolve(id)
+	if err != nil {
+		return nil, err
+	}
+	return f.Delete(ctx, id, append(img.RepoTags, img.RepoDigests...)...)
+}
+
 // left are all files of the datastore but the names, and of the spool.
 func (f *fixture) left() []string {
 	f.t.Helper()

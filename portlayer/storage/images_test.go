@@ -226,7 +226,7 @@ func TestDelete(t *testing.T) {
 	ctx := context.Background()
 	base := []string{"x=1"}
 	a, b := f.pull(f.push("a", base, []string{"a=1"})), f.pull(f.push("b", base, []string{"b=1"}))
-	freed, err := f.Delete(ctx, a.ID)
+	freed, err := f.remove(ctx, a.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,13 +239,13 @@ func TestDelete(t *testing.T) {
 	if got := f.file(b.ID, "x"); got != "1" {
 		t.Errorf("%q", got)
 	}
-	if freed, err = f.Delete(ctx, b.ID); err != nil || len(freed) != 3 {
+	if freed, err = f.remove(ctx, b.ID); err != nil || len(freed) != 3 {
 		t.Errorf("%q, %v", freed, err)
 	}
 	if left := f.left(); len(left) != 0 || f.folders() != 0 {
 		t.Errorf("%q is left", left)
 	}
-	if _, err := f.Delete(ctx, a.ID); !errdefs.IsNotFound(err) {
+	if _, err := f.remove(ctx, a.ID); !errdefs.IsNotFound(err) {
 		t.Errorf("again: %v", err)
 	}
 }
@@ -259,7 +259,7 @@ func TestDeleteOfADiskInUse(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := f.Delete(context.Background(), img.ID); !errdefs.IsConflict(err) {
+	if _, err := f.remove(context.Background(), img.ID); !errdefs.IsConflict(err) {
 		t.Errorf("%v", err)
 	}
 	if got, err := f.Resolve(img.ID); err != nil || len(got.RepoTags) != 1 {

@@ -196,7 +196,7 @@ func TestLabPull(t *testing.T) {
 		if names, err := ext4test.List(rawDisk(t, dir, "[mydatastore] c1/c1.vmdk"), "/"); err != nil || len(names) != 1 {
 			t.Errorf("read-write disk has %v, %v", names, err)
 		}
-		if _, err := s.Delete(ctx, img.ID); err != nil {
+		if _, err := s.Delete(ctx, img.ID, append(img.RepoTags, img.RepoDigests...)...); err != nil {
 			t.Fatal(err)
 		}
 		for _, dir := range []string{"images", "blobs/sha256", "tmp"} {

@@ -60,6 +60,16 @@ func (n names) of(id digest.Digest) (tags, digests []string) {
 	return tags, digests
 }
 
+// beside gives a name of an image that is none of the known ones; "": there is none.
+func (n names) beside(id digest.Digest, known map[string]bool) string {
+	for name, to := range n.sorted() {
+		if to == id && !known[name] {
+			return name
+		}
+	}
+	return ""
+}
+
 // sorted gives the names in their order.
 func (n names) sorted() iter.Seq2[string, digest.Digest] {
 	return func(yield func(string, digest.Digest) bool) {

@@ -79,7 +79,9 @@ func (s *Images) pull(ctx context.Context, remote *image.Remote, say func(spec.P
 	u.success()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.view(s.records[r.ID]), fresh, nil
+	img = s.view(s.records[r.ID])
+	img.Digest = remote.Digest.String()
+	return img, fresh, nil
 }
 
 // adopt fetches what is missing, makes the disk unless it is there, and writes

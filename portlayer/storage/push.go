@@ -27,20 +27,17 @@ func (s *Images) Push(ctx context.Context, ref string, o spec.PushOptions) (done
 	if !ok {
 		return done, fmt.Errorf("push %s: cannot push a digest reference: %w", ref, errdefs.ErrInvalidArgument)
 	}
-	s.mu.Lock()
-	r := s.records[s.names[tagged.String()]]
-	s.mu.Unlock()
+	r, unpin := s.tagged(tagged)
 	if r == nil {
 		return done, &noSuchImage{image.Familiar(ref)}
 	}
+	defer func() { err = errors.Join(err, unpin(ctx)) }()
 	if _, err := savedRecord(r, o.Platform); err != nil {
 		return done, err
 	}
-	unpin := s.pin(r.digests())
-	defer func() { err = errors.Join(err, unpin(ctx)) }()
-	raw, err := s.getSmall(ctx, s.at.blob(r.Manifest.Digest), maxRecord)
+	raw, err := s.manifest(ctx, r.Manifest.Digest)
 	if err != nil {
-		return done, fmt.Errorf("push image %s: read its manifest: %w", r.ID, err)
+		return done, fmt.Errorf("push image %s: %w", r.ID, err)
 	}
 	u := image.Upload{
 		Manifest: image.Blob{Digest: r.Manifest.Digest, MediaType: r.Manifest.MediaType, Data: raw},
@@ -72,6 +69,17 @@ func (s *Images) Push(ctx context.Context, ref string, o spec.PushOptions) (done
 		}
 	}
 	return spec.Pushed{Tag: tagged.Tag(), Digest: r.Manifest.Digest.String(), Size: len(raw)}, nil
+}
+
+// tagged gives the image of a tag, with its blobs pinned; nil when there is none.
+func (s *Images) tagged(ref reference.NamedTagged) (*record, func(context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.records[s.names[ref.String()]]
+	if r == nil {
+		return nil, nil
+	}
+	return r, s.pinLocked(r.digests())
 }
 
 func auth(c spec.Credentials) image.Auth {

@@ -82,7 +82,7 @@ func TestPut(t *testing.T) {
 		t.Errorf("blobs:\n%s", files)
 	}
 	// The parent may go: what the image needs stays.
-	if _, err := f.Delete(context.Background(), parent.ID); err != nil {
+	if _, err := f.remove(context.Background(), parent.ID); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()
@@ -101,7 +101,7 @@ func TestPut(t *testing.T) {
 	if diff := cmp.Diff(before, f.left()); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := f.Delete(context.Background(), img.ID); err != nil {
+	if _, err := f.remove(context.Background(), img.ID); err != nil {
 		t.Fatal(err)
 	}
 	if left := f.left(); len(left) != 0 {
@@ -238,7 +238,7 @@ func TestFailedPutLeavesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Delete(context.Background(), img.ID); err != nil {
+		if _, err := f.remove(context.Background(), img.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -307,7 +307,7 @@ func TestPutsAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 			if i%4 < 2 {
-				if _, err := f.Delete(ctx, img.ID); err != nil && !errdefs.IsNotFound(err) {
+				if _, err := f.remove(ctx, img.ID); err != nil && !errdefs.IsNotFound(err) {
 					t.Error(err)
 				}
 			}
@@ -321,7 +321,7 @@ func TestPutsAtOnce(t *testing.T) {
 		}
 	}
 	for _, img := range f.List() {
-		if _, err := f.Delete(context.Background(), img.ID); err != nil {
+		if _, err := f.remove(context.Background(), img.ID); err != nil {
 			t.Error(err)
 		}
 	}

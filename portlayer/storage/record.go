@@ -70,6 +70,11 @@ func parseRecord(raw []byte, hex string) (*record, error) {
 	if len(conf.RootFS.DiffIDs) != len(r.Layers) {
 		return nil, fmt.Errorf("%d layers, its configuration has %d: %w", len(r.Layers), len(conf.RootFS.DiffIDs), errdefs.ErrDataLoss)
 	}
+	for i, l := range r.Layers {
+		if l.DiffID != conf.RootFS.DiffIDs[i] {
+			return nil, fmt.Errorf("layer %d is %q, its configuration has %s: %w", i, l.DiffID, conf.RootFS.DiffIDs[i], errdefs.ErrDataLoss)
+		}
+	}
 	for _, d := range r.digests() {
 		if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
 			return nil, fmt.Errorf("digest %q: %w", d, errdefs.ErrDataLoss)

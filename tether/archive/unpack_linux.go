@@ -195,7 +195,8 @@ func (u *unpacker) make(h *tar.Header, to string, content io.Reader) error {
 			return err
 		}
 		return nil
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
+		// What `tar --sparse` makes comes with its holes as zeros.
 		return u.regular(to, content)
 	case tar.TypeBlock:
 		return mknod(to, unix.S_IFBLK|mode, h)

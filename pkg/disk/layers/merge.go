@@ -30,6 +30,7 @@ const (
 	maxPath   = 4096
 	maxTarget = 4095
 	maxXattrs = 64 << 10 // bytes of one file's extended attributes
+	maxFile   = 16 << 40 // bytes of one file, ext4's limit with blocks of 4 KiB
 )
 
 // Layer is one layer of an image.
@@ -58,6 +59,7 @@ type Tree struct {
 	layers []Layer
 	left   int64 // of Limits.Memory
 	sizes  []int64
+	bytes  int64 // of all files that were read, those that are hidden too
 	// dropped are the extended attributes that were left out, by name.
 	dropped map[string]int
 }
@@ -223,6 +225,13 @@ func (t *Tree) add(h *tar.Header, layer, entry int) error {
 	f, err := t.file(h, layer, entry)
 	if err != nil {
 		return err
+	}
+	// A sparse file may say any size. What is summed up of them must stay a number.
+	if f.size > maxFile {
+		return invalid("a file of %d bytes, at most %d are possible", f.size, int64(maxFile))
+	}
+	if t.bytes += f.size; t.bytes > math.MaxInt64-maxFile {
+		return fmt.Errorf("files of more than %d bytes: %w", int64(math.MaxInt64-maxFile), errdefs.ErrResourceExhausted)
 	}
 	n := &node{file: f, stamp: layer}
 	if f.typ == typeDir {

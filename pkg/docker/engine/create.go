@@ -36,6 +36,11 @@ func (e *Engine) Create(ctx context.Context, o CreateOptions) (id string, warnin
 	if err != nil {
 		return "", nil, err
 	}
+	used, ok := e.uses.create(img.ID)
+	if !ok { // it goes in this moment
+		return "", nil, noSuchImage(familiar(r.Config.Image))
+	}
+	defer used()
 	userVolumes := r.Config.Volumes
 	if r.Config, err = merge(r.Config, ic.Config); err != nil {
 		return "", nil, err

@@ -66,6 +66,7 @@ type Engine struct {
 	clock    Clock
 	rand     func(int) int
 	events   *eventLog
+	uses     imageUses
 	born     time.Time
 
 	// done is closed when Run ends; it ends what detach started.

@@ -90,7 +90,8 @@ type PutOptions struct {
 	// NoOverwriteDirNonDir refuses to replace a folder by something else, or the
 	// reverse.
 	NoOverwriteDirNonDir bool
-	// CopyUIDGID gives everything to the container's user.
+	// CopyUIDGID gives everything to the container's user. A container that names
+	// none lets everything keep the owner that the tar tells, as Docker does.
 	CopyUIDGID bool
 }
 
@@ -106,7 +107,9 @@ func (e *Engine) PutFiles(ctx context.Context, ref, path string, o PutOptions, t
 		return err
 	}
 	defer in.Close() // only read
-	q := spec.FileRequest{Path: path, NoOverwriteDirNonDir: o.NoOverwriteDirNonDir, CopyUIDGID: o.CopyUIDGID}
+	q := spec.FileRequest{
+		Path: path, NoOverwriteDirNonDir: o.NoOverwriteDirNonDir, CopyUIDGID: o.CopyUIDGID && v.Container.Process.User != "",
+	}
 	if err := f.PutFiles(ctx, v.Container.ID, q, in); err != nil {
 		return e.fileError(err, v, ref, path)
 	}

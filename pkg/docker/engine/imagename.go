@@ -76,14 +76,8 @@ func (e *Engine) Pull(ctx context.Context, ref reference.Named, o spec.PullOptio
 	if err != nil {
 		return img, false, "", err
 	}
-	name := reference.FamiliarString(ref)
-	e.imageEvent("pull", name, reference.FamiliarName(ref))
-	for _, d := range img.RepoDigests {
-		if repo, dg, ok := strings.Cut(d, "@"); ok && repo == reference.FamiliarName(ref) {
-			digest = dg
-		}
-	}
-	return img, fresh, digest, nil
+	e.imageEvent("pull", reference.FamiliarString(ref), reference.FamiliarName(ref))
+	return img, fresh, img.Digest, nil
 }
 
 // HistoryEntry is one line of history.
@@ -171,10 +165,17 @@ func (e *Engine) ImagePrune(ctx context.Context, f Filters) ([]ImageDeletion, in
 		if ctx.Err() != nil {
 			break
 		}
-		d, err := e.imageDelete(ctx, i.Image, false)
+		// What was listed may be long ago: as it is now it may be wanted.
+		img, err := e.images.Resolve(i.ID)
+		if err != nil || danglingOnly && len(img.RepoTags) > 0 {
+			continue
+		}
+		refs := imageRefs(img)
+		d, err := e.imageDelete(ctx, img, refs, len(refs), false)
 		done = append(done, d...)
 		if err != nil {
-			if !errors.Is(err, context.Canceled) {
+			// One that is in use or was named by now is not to be pruned.
+			if !errors.Is(err, context.Canceled) && !errdefs.IsConflict(err) {
 				e.log.WithField(spec.FieldImage, i.ID).WithError(err).Warn("prune image")
 			}
 			continue

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/vic-engine/vic/pkg/spec"
@@ -34,7 +35,7 @@ func (e *Engine) ImageRemove(ctx context.Context, ref string, force bool) ([]Ima
 		if err := e.imageConflict(img, force); err != nil {
 			return nil, err
 		}
-		return e.imageDelete(ctx, img, force)
+		return e.imageDelete(ctx, img, refs, len(refs), force)
 	}
 	if !force && singleReference(refs) {
 		if c := e.userOf(img.ID, false); c != "" {
@@ -45,27 +46,20 @@ func (e *Engine) ImageRemove(ctx context.Context, ref string, force bool) ([]Ima
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
-	named = reference.TagNameOnly(named)
-	done, refs, err := e.untag(ctx, img, named, refs)
-	if err != nil || len(refs) > 0 {
-		return done, err
+	gone, left := namesGoing(reference.TagNameOnly(named), refs)
+	// With its last name the image goes, unless it is in use: then it stays without one.
+	if len(left) == 0 && e.imageConflict(img, force) == nil {
+		done, err := e.imageDelete(ctx, img, gone, 1, force)
+		if err == nil || !e.namedSince(img.ID, gone) {
+			return done, err
+		}
 	}
-	// The last name went. An image in use stays without one.
-	if e.imageConflict(img, force) != nil {
-		return done, nil
-	}
-	more, err := e.imageDelete(ctx, spec.Image{ID: img.ID}, force)
-	return append(done, more...), err
+	return e.untag(ctx, img, gone)
 }
 
-// untag removes a name, and the digest names of its repository with its last tag.
-func (e *Engine) untag(ctx context.Context, img spec.Image, named reference.Named, refs []reference.Named) ([]ImageDeletion, []reference.Named, error) {
-	if err := e.images.Untag(ctx, named.String()); err != nil {
-		return nil, refs, err
-	}
-	e.imageEvent("untag", img.ID, img.ID)
-	done := []ImageDeletion{{Untagged: reference.FamiliarString(named)}}
-	var left []reference.Named
+// namesGoing are the names that go with one of an image's, that one first: the
+// digest names of its repository go with its last tag. left are the others.
+func namesGoing(named reference.Named, refs []reference.Named) (gone, left []reference.Named) {
 	tagged := false
 	for _, r := range refs {
 		if r.String() == named.String() {
@@ -76,8 +70,9 @@ func (e *Engine) untag(ctx context.Context, img spec.Image, named reference.Name
 			tagged = true
 		}
 	}
+	gone = []reference.Named{named}
 	if _, canonical := named.(reference.Canonical); canonical || tagged {
-		return done, left, nil
+		return gone, left
 	}
 	var others []reference.Named
 	for _, r := range left {
@@ -85,43 +80,79 @@ func (e *Engine) untag(ctx context.Context, img spec.Image, named reference.Name
 			others = append(others, r)
 			continue
 		}
-		if err := e.images.Untag(ctx, r.String()); err != nil {
-			return done, left, err
-		}
-		done = append(done, ImageDeletion{Untagged: reference.FamiliarString(r)})
+		gone = append(gone, r)
 	}
-	return done, others, nil
+	return gone, others
 }
 
-// imageDelete removes an image with all its names. The caller has checked for
-// conflicts.
-func (e *Engine) imageDelete(ctx context.Context, img spec.Image, force bool) ([]ImageDeletion, error) {
+// untag removes names; the event is of the first.
+func (e *Engine) untag(ctx context.Context, img spec.Image, names []reference.Named) ([]ImageDeletion, error) {
 	var done []ImageDeletion
-	if err := e.imageConflict(img, force); err != nil {
-		return nil, err
-	}
-	for _, r := range imageRefs(img) {
+	for i, r := range names {
 		if err := e.images.Untag(ctx, r.String()); err != nil {
 			return done, err
 		}
-		e.imageEvent("untag", img.ID, img.ID)
+		if i == 0 {
+			e.imageEvent("untag", img.ID, img.ID)
+		}
 		done = append(done, ImageDeletion{Untagged: reference.FamiliarString(r)})
 	}
-	// Once the names are gone the rest is not given up with the caller.
+	return done, nil
+}
+
+// namedSince tells whether an image has a name that is none of these.
+func (e *Engine) namedSince(id string, names []reference.Named) bool {
+	img, err := e.images.Resolve(id)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(imageRefs(img), func(r reference.Named) bool {
+		return !slices.ContainsFunc(names, func(n reference.Named) bool { return n.String() == r.String() })
+	})
+}
+
+// imageDelete removes an image with its names, which are all that it may have: one
+// that somebody has named since stays as it is, and so does one that cannot be
+// removed. Of the first told names there is an event.
+func (e *Engine) imageDelete(ctx context.Context, img spec.Image, names []reference.Named, told int, force bool) ([]ImageDeletion, error) {
+	done, ok := e.uses.remove(img.ID)
+	if !ok {
+		return nil, conflict("conflict: unable to delete %s (cannot be forced) - a container of it is being created", shortImageID(img.ID))
+	}
+	defer done()
+	if err := e.imageConflict(img, force); err != nil {
+		return nil, err
+	}
+	var full []string
+	for _, n := range names {
+		full = append(full, n.String())
+	}
+	labelled := e.imageAttributes(img.ID, img.ID)
+	// Once it is begun it is not given up with the caller.
 	ctx, cancel := e.detach(ctx)
 	defer cancel()
-	layers, err := e.images.Delete(ctx, img.ID)
-	if err != nil {
-		return done, err
+	layers, err := e.images.Delete(ctx, img.ID, full...)
+	if err != nil && len(layers) == 0 {
+		if e.namedSince(img.ID, names) {
+			return nil, conflict("conflict: unable to delete %s - image was given another name meanwhile", shortImageID(img.ID))
+		}
+		return nil, err
+	}
+	var list []ImageDeletion
+	for i, n := range names {
+		if i < told {
+			e.addImageEvent("untag", img.ID, labelled)
+		}
+		list = append(list, ImageDeletion{Untagged: reference.FamiliarString(n)})
 	}
 	e.imageEvent("delete", img.ID, img.ID)
-	done = append(done, ImageDeletion{Deleted: img.ID})
+	list = append(list, ImageDeletion{Deleted: img.ID})
 	for _, l := range layers {
 		if l != img.ID {
-			done = append(done, ImageDeletion{Deleted: l})
+			list = append(list, ImageDeletion{Deleted: l})
 		}
 	}
-	return done, nil
+	return list, err
 }
 
 // imageConflict tells what stands against deleting an image.

@@ -133,10 +133,12 @@ type Images interface {
 	List() []spec.Image
 	// Tag adds a name to an image; an existing name is moved.
 	Tag(ctx context.Context, ref, name string) error
-	// Untag removes a name; Delete removes an image with its disk and the blobs
-	// that no other image uses. Neither knows about containers.
+	// Untag removes a name; Delete removes an image with these names, its disk and
+	// the blobs that no other image uses. One that has another name by then is
+	// ErrConflict; it, and one that fails, stays with all its names. Neither knows
+	// about containers.
 	Untag(ctx context.Context, name string) error
-	Delete(ctx context.Context, id string) (freed []string, err error)
+	Delete(ctx context.Context, id string, names ...string) (freed []string, err error)
 	// Disk gives the datastore path of the image's read-only disk, made anew
 	// from the blobs if it is gone.
 	Disk(ctx context.Context, id string) (path string, err error)

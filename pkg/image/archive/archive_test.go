@@ -371,6 +371,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(entries(f, `manifest.json=[{"Config":"c","RepoTags":["a:1"],"Layers":["l"]}]`, "c="+one, "l=L1"))
 	f.Add(entries(f, "index.json="+index(f, named(describe(ocispec.MediaTypeImageManifest, m), "a:1")), blob(m), blob(one), blob("L1"), "oci-layout={}"))
 	f.Add(entries(f, "a->b", "b=>a"))
+	f.Add(entries(f, `index.json={"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"`+digest.FromString(`{"manifests":[{}]}`).String()+`"}]}`, blob(`{"manifests":[{}]}`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := read(b, "")
 		if err != nil {

@@ -192,7 +192,7 @@ func (a *Archive) keep(img *Image, manifest []byte) {
 		return
 	}
 	for i, l := range m.Layers {
-		at, err := a.find(blobFolder + l.Digest.Encoded())
+		at, err := a.find(blobName(l.Digest))
 		if err != nil || at != img.Layers[i].at || at.size != l.Size || !strings.HasSuffix(l.MediaType, image.Gzip) && !strings.HasSuffix(l.MediaType, image.Zstd) {
 			return
 		}
@@ -239,7 +239,7 @@ func (w *walk) index(raw []byte, name string, top bool) error {
 	}
 	if !top {
 		index.Manifests = slices.DeleteFunc(index.Manifests, func(d ocispec.Descriptor) bool {
-			_, err := w.a.find(blobFolder + d.Digest.Encoded())
+			_, err := w.a.find(blobName(d.Digest))
 			return err != nil // for a platform that is not in the archive
 		})
 		d, err := image.Choose(index, w.platform)
@@ -321,7 +321,10 @@ func (w *walk) manifest(d ocispec.Descriptor, data []byte, name string) error {
 	}
 	img := Image{Config: config, Manifest: data}
 	for i, l := range m.Layers {
-		at, err := w.a.find(blobFolder + l.Digest.Encoded())
+		if err := checkDigest(l.Digest); err != nil {
+			return fmt.Errorf("layer %d of manifest %s: %w", i, d.Digest, err)
+		}
+		at, err := w.a.find(blobName(l.Digest))
 		if err != nil {
 			return gone(err)
 		}
@@ -335,12 +338,23 @@ func (w *walk) manifest(d ocispec.Descriptor, data []byte, name string) error {
 	return nil
 }
 
+// blobName is the file of a blob in a layout. A digest may be anything that
+// somebody wrote: for one that is none there is no such file.
+func blobName(d digest.Digest) string { return blobFolder + strings.TrimPrefix(string(d), "sha256:") }
+
+func checkDigest(d digest.Digest) error {
+	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+		return bad("archive of images: digest %q is no sha256:<64 hex digits>", d)
+	}
+	return nil
+}
+
 // blob reads a small blob and verifies it.
 func (a *Archive) blob(d ocispec.Descriptor, limit int64) ([]byte, error) {
-	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
-		return nil, bad("archive of images: digest %q", d.Digest)
+	if err := checkDigest(d.Digest); err != nil {
+		return nil, err
 	}
-	b, err := a.read(blobFolder+d.Digest.Encoded(), limit)
+	b, err := a.read(blobName(d.Digest), limit)
 	if err != nil {
 		return nil, err
 	}

@@ -21,9 +21,11 @@ import (
 const (
 	maxEntries = 100_000
 	maxName    = 4096
-	maxLinks   = 10 // followed for one name
+	maxNames   = 8 << 20 // bytes of all names, which are kept in memory
+	maxLinks   = 10      // followed for one name
 	maxIndex   = 4 << 20
 	maxConfig  = 8 << 20
+	maxSmall   = 32 << 20 // bytes of all indexes, manifests and configurations
 )
 
 // Archive is an archive whose contents are kept elsewhere.
@@ -31,6 +33,8 @@ type Archive struct {
 	at    io.ReaderAt
 	files map[string]section
 	links map[string]string // names of what symbolic and hard links lead to
+	names int64             // bytes of all names so far
+	small int64             // bytes that read has given so far
 }
 
 // section is where a file's content is.
@@ -99,6 +103,9 @@ func (a *Archive) entry(h *tar.Header, at section, r io.Reader, w io.Writer) (in
 	case tar.TypeDir, tar.TypeXGlobalHeader:
 		return 0, nil
 	}
+	if a.names += int64(len(h.Name) + len(h.Linkname)); a.names > maxNames {
+		return 0, bad("archive of images: names of more than %d bytes altogether", int64(maxNames))
+	}
 	name, err := inside(h.Name)
 	if err != nil {
 		return 0, err
@@ -163,6 +170,10 @@ func (a *Archive) read(name string, limit int64) ([]byte, error) {
 	}
 	if s.size > limit {
 		return nil, bad("archive of images: %s has more than %d bytes", name, limit)
+	}
+	// A file may be told of any number of times, and all that is read of it is kept.
+	if a.small += s.size; a.small > maxSmall {
+		return nil, bad("archive of images: indexes, manifests and configurations of more than %d bytes altogether", int64(maxSmall))
 	}
 	b := make([]byte, s.size)
 	if _, err := io.ReadFull(io.NewSectionReader(a.at, s.offset, s.size), b); err != nil {

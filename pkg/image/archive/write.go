@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -27,7 +28,8 @@ type Saved struct {
 }
 
 // Write writes an archive that is both docker's and an OCI layout. open gives a
-// layer as it is kept, with its size. The same images give the same bytes.
+// layer as it is kept, with its size. The same images give the same bytes. A layer
+// that does not have its digest any more is ErrDataLoss, and the archive is cut off.
 func Write(ctx context.Context, w io.Writer, images []Saved, open func(context.Context, digest.Digest) (io.ReadCloser, int64, error)) error {
 	o := &writer{t: tar.NewWriter(w), written: map[digest.Digest]bool{}}
 	for _, dir := range []string{"blobs/", blobFolder} {
@@ -135,8 +137,12 @@ func (o *writer) layer(ctx context.Context, d digest.Digest, open func(context.C
 	if err := o.t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: blobFolder + d.Encoded(), Mode: 0o644, Size: size, ModTime: epoch}); err != nil {
 		return fmt.Errorf("write archive of images: %w", err)
 	}
-	if _, err := io.Copy(o.t, r); err != nil {
+	sum := digest.SHA256.Digester()
+	if _, err := io.Copy(io.MultiWriter(o.t, sum.Hash()), r); err != nil {
 		return fmt.Errorf("write layer %s to the archive: %w", d, err)
+	}
+	if got := sum.Digest(); got != d {
+		return fmt.Errorf("write layer %s to the archive: it is damaged where it is kept, and has digest %s there; remove its image and pull it again: %w", d, got, errdefs.ErrDataLoss)
 	}
 	return nil
 }

@@ -111,14 +111,22 @@ func (s *Images) Pull(ctx context.Context, ref string, o spec.PullOptions) (spec
 			if fresh {
 				s.images[i].RepoTags = append(s.images[i].RepoTags, name)
 			}
-			return s.images[i], fresh, nil
+			return pulled(s.images[i]), fresh, nil
 		}
 	}
 	report("Downloading", 2<<20, 4<<20)
 	report("Download complete", 0, 0)
 	report("Pull complete", 0, 0)
 	s.images = append(s.images, img)
-	return img, true, nil
+	return pulled(img), true, nil
+}
+
+func pulled(img spec.Image) spec.Image {
+	img = clone(img)
+	if len(img.RepoDigests) > 0 {
+		_, img.Digest, _ = strings.Cut(img.RepoDigests[0], "@")
+	}
+	return img
 }
 
 // Pulling tells whether a pull is under way.
@@ -221,12 +229,18 @@ func (s *Images) Untag(_ context.Context, name string) error {
 }
 
 // Delete implements engine.Images.
-func (s *Images) Delete(_ context.Context, id string) ([]string, error) {
+func (s *Images) Delete(_ context.Context, id string, names ...string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i, err := s.find(id)
 	if err != nil {
 		return nil, err
+	}
+	for _, have := range slices.Concat(s.images[i].RepoTags, s.images[i].RepoDigests) {
+		n, err := reference.ParseNormalizedNamed(have)
+		if err != nil || !slices.Contains(names, n.String()) {
+			return nil, fmt.Errorf("image %s is called %s: %w", id, have, errdefs.ErrConflict)
+		}
 	}
 	freed := slices.Clone(s.images[i].Layers)
 	s.images = slices.Delete(s.images, i, i+1)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -58,6 +59,29 @@ func readAccepted(text []byte) ([]acceptance, error) {
 func (a acceptance) covers(d difference) bool {
 	return a.script.MatchString(d.script) && a.step.MatchString(d.step) && a.field.MatchString(d.field) &&
 		a.dockerd.MatchString(d.dockerd) && a.vic.MatchString(d.vic)
+}
+
+// stale are the indices of the entries that did not occur although they could: every
+// one when all scripts were run, else those that name scripts, all of which were.
+func stale(list []acceptance, met map[int]bool, ran []string, all bool) []int {
+	var out []int
+	for i, a := range list {
+		if !met[i] && (all || a.Script != "" && allRan(a.Script, ran)) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// allRan tells whether a pattern that is a name, or names with a | between them, has
+// no name but these.
+func allRan(pattern string, names []string) bool {
+	for _, n := range strings.Split(pattern, "|") {
+		if !slices.Contains(names, n) {
+			return false
+		}
+	}
+	return true
 }
 
 func (a acceptance) String() string { return fmt.Sprintf("%s: %s (%s)", a.Field, a.What, a.Why) }

@@ -1,7 +1,8 @@
 // Command conformance runs scripts of Docker operations against a real dockerd and
 // against vic on a lab, and prints every field in which vic's answers differ. What
 // is meant to differ is in accepted.json, each with its reason; anything else is a
-// failure, and so is an entry of the list that does not occur any more.
+// failure, and so is an entry of the list that does not occur any more: each when all
+// scripts are run, those of the scripts that are run when -run chooses some.
 //
 // `make conformance` runs it; it needs root, what `make build isos` builds, and what
 // .ci/dockerd builds. ARGS="-run '^rm$' -keep" for a part, and for engines that stay

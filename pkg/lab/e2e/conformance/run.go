@@ -69,12 +69,14 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		report(out, s.name, before, total, o.verbose)
 	}
 	gone := 0
-	if o.only == "" && !o.memory {
-		for i, a := range list {
-			if !total.met[i] {
-				gone++
-				fmt.Fprintf(out, "accepted.json: entry %d does not occur: %s\n", i+1, a)
-			}
+	if !o.memory {
+		var names []string
+		for _, s := range scripts {
+			names = append(names, s.name)
+		}
+		for _, i := range stale(list, total.met, names, o.only == "") {
+			gone++
+			fmt.Fprintf(out, "accepted.json: entry %d does not occur: %s\n", i+1, list[i])
 		}
 	}
 	fmt.Fprintf(out, "%d same, %d accepted, %d different\n", total.same, len(total.accepted), len(total.different))
