@@ -205,6 +205,11 @@ func (m *Manager) prepare(ctx context.Context, c *Controller) error {
 	if err := m.present(sc); err != nil {
 		return err
 	}
+	if sc.Resources.Resize {
+		if err := m.shrink(ctx, c); err != nil {
+			return err
+		}
+	}
 	line, err := m.cfg.Line()
 	if err != nil {
 		return err
