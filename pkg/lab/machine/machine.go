@@ -92,8 +92,8 @@ type HotPlug interface {
 // HotAdd lets a running VM grow: an Instance that has it, can.
 type HotAdd interface {
 	// Grow gives the VM CPUs and memory until it has so much in all, and never
-	// takes any away. What fails leaves both as they were. ErrResourceExhausted:
-	// more than the VM can have, or this computer.
+	// takes any away. ErrResourceExhausted: more than the VM can have, or this
+	// computer, and both are as they were.
 	Grow(ctx context.Context, cpus int, memoryMB int64) error
 }
 

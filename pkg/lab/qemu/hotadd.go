@@ -58,8 +58,9 @@ func freeCPUs(slots []cpuSlot, cpus int) ([]cpuSlot, error) {
 }
 
 // Grow implements machine.HotAdd. QEMU itself knows what there is, so that a lab
-// that has been started anew does.
-func (i *instance) Grow(ctx context.Context, cpus int, memoryMB int64) (err error) {
+// that has been started anew does. Whether there is room is looked at first: a CPU
+// that a guest has taken is not got back at once.
+func (i *instance) Grow(ctx context.Context, cpus int, memoryMB int64) error {
 	i.hot.Lock()
 	defer i.hot.Unlock()
 	ctx, cancel := i.command(ctx)
@@ -72,26 +73,18 @@ func (i *instance) Grow(ctx context.Context, cpus int, memoryMB int64) (err erro
 	if err != nil {
 		return fmt.Errorf("VM %s: %w", i.m.Name, err)
 	}
-	var added []string
-	defer func() {
-		if err == nil {
-			return
-		}
-		for _, id := range slices.Backward(added) {
-			if eerr := i.eject(context.WithoutCancel(ctx), id); eerr != nil {
-				i.log.WithError(eerr).Warn("a CPU of a change that failed stays")
-			}
-		}
-	}()
+	if err := i.growMemory(ctx, memoryMB); err != nil {
+		return err
+	}
 	for _, c := range free {
 		if err := i.qmp.run(ctx, "device_add", c.device(), nil); err != nil {
 			return err
 		}
-		added = append(added, c.id())
 	}
-	return i.growMemory(ctx, memoryMB)
+	return nil
 }
 
+// growMemory adds the memory that is missing, in one piece or not at all.
 func (i *instance) growMemory(ctx context.Context, memoryMB int64) error {
 	var now struct {
 		Base    int64 `json:"base-memory"`

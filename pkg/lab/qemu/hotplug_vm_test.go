@@ -142,7 +142,7 @@ func TestHotPlug(t *testing.T) {
 		until(fmt.Sprintf("for m in /sys/devices/system/memory/memory*/state; do /bin/busybox grep -q offline $m && echo online >$m; done; "+
 			"/bin/busybox awk '/MemTotal/ {exit !($2 > %d)}' /proc/meminfo", totalKB))
 	}
-	grown(i.(machine.HotAdd), 2, 384, 320000)
+	grown(i.(machine.HotAdd), 2, 384, 270000)
 	must(i.(machine.HotAdd).Grow(t.Context(), 1, 256)) // it has more
 	if err := i.(machine.HotAdd).Grow(t.Context(), 4, 384); !errdefs.IsResourceExhausted(err) {
 		t.Errorf("more CPUs than there is room for: %v", err)
@@ -168,7 +168,7 @@ func TestHotPlug(t *testing.T) {
 	defer func() { i.Kill(); <-i.Done() }()
 	hot = i.(machine.HotPlug)
 	accept()
-	grown(i.(machine.HotAdd), 3, 512, 450000)
+	grown(i.(machine.HotAdd), 3, 512, 400000)
 	must(hot.AddNIC(t.Context(), nic)) // in the place that is free
 	until("/bin/busybox grep -q 00:50:56:00:00:01 /sys/class/net/*/address")
 	must(hot.RemoveNIC(t.Context(), nic2))
