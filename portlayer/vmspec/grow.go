@@ -22,7 +22,7 @@ const (
 	lowMB = 3072
 	// roomCPUs is how many CPUs a VM has room for, if it is not made with more: a
 	// Linux guest sets 256 KiB aside for each at its boot.
-	roomCPUs = 8
+	roomCPUs = 4
 )
 
 // Size is how large a VM is, or what changes of that: zero is no change.
