@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/tether/cgroup"
 	"github.com/vic-engine/vic/tether/system"
@@ -61,6 +63,24 @@ func (c *Container) giveRoom() {
 // account of it: 64 bytes for each page of 4 KiB.
 const pageShare = 64
 
+// spareMemory is what the guest must have left when it has taken new memory, in bytes.
+const spareMemory = 4 << 20
+
+// takes tells whether the guest can take so much more memory: what keeps account of it
+// is of the memory that there is. A kernel that has too little for that does not take
+// what it is given, and has nothing left for anything else (it panics).
+func takes(mb int64) error {
+	m, err := system.ReadMemory()
+	if err != nil {
+		return err
+	}
+	if need := mb << 20 / pageShare; m.Available < need+spareMemory {
+		return errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf("the guest has %d MiB of memory to spare, and would need %d for %d MiB more",
+			max(0, m.Available-spareMemory)>>20, need>>20, mb))
+	}
+	return nil
+}
+
 // enlargeWait is how long what the VM has got may take to appear: less than the
 // engine waits for the answer, which tells what is missing.
 const enlargeWait = 20 * time.Second
@@ -69,6 +89,9 @@ const enlargeWait = 20 * time.Second
 // the container have the memory. Before the process starts that is only noticed, as
 // giveRoom comes after.
 func (c *Container) enlarge(ctx context.Context, want spec.Size) error {
+	if want.Ahead {
+		return takes(want.MemoryMB)
+	}
 	ctx, cancel := context.WithTimeout(ctx, enlargeWait)
 	defer cancel()
 	if err := (system.HotAdd{Sys: "/sys"}).Enlarge(ctx, want); err != nil {

@@ -88,6 +88,9 @@ type Resources struct {
 type Size struct {
 	CPUs     int   `json:",omitempty"`
 	MemoryMB int64 `json:",omitempty"` // MiB
+	// Ahead: it has not got it yet. The guest says whether it could use MemoryMB
+	// more than it has.
+	Ahead bool `json:",omitempty"`
 }
 
 // Defaults of a containerVM. MinMemoryMB boots: the boot loader, the kernel and the

@@ -22,7 +22,8 @@ type Controls interface {
 	// Limit holds them to l: all of it, or nothing is changed.
 	Limit(ctx context.Context, l spec.Limits) error
 	// Enlarge uses the CPUs and the memory that the VM has got since its boot, and
-	// returns when there are as many as s says; of zero it does not wait for any.
+	// returns when there are as many as s says; of zero it does not wait for any. Ahead
+	// it does nothing; more than the guest could use is ErrResourceExhausted.
 	Enlarge(ctx context.Context, s spec.Size) error
 	// Stats and Processes read what they use now.
 	Stats(ctx context.Context) (spec.Stats, error)

@@ -27,6 +27,7 @@ type controlled struct {
 	refuse error // of Limit
 	sizes  []spec.Size
 	deaf   error // of Enlarge
+	full   error // of Enlarge ahead
 	heard  chan spec.Limits
 }
 
@@ -60,6 +61,9 @@ func (c *controlled) Limit(_ context.Context, l spec.Limits) error {
 func (c *controlled) Enlarge(_ context.Context, s spec.Size) error {
 	c.cmu.Lock()
 	defer c.cmu.Unlock()
+	if s.Ahead {
+		return c.full
+	}
 	if c.deaf != nil {
 		return c.deaf
 	}

@@ -39,13 +39,13 @@ func (m *Manager) shape(before spec.Resources, after *spec.Resources) vmspec.Siz
 // grow gives what changes of the size of a VM that is on, and the size that its guest
 // is to use then; nil: it does not grow. That its next start is to make it smaller is
 // noted in after.
-func (m *Manager) grow(ctx context.Context, vm types.ManagedObjectReference, before spec.Resources, after *spec.Resources) (vmspec.Size, *vmspec.Size, error) {
+func (m *Manager) grow(ctx context.Context, c *Controller, before spec.Resources, after *spec.Resources) (vmspec.Size, *vmspec.Size, error) {
 	was, want := m.sizeOf(before), m.sizeOf(*after)
 	after.Resize = before.Resize || was != want
 	if want.CPUs <= was.CPUs && want.MemoryMB <= was.MemoryMB {
 		return vmspec.Size{}, nil, nil
 	}
-	h, err := m.cfg.VSphere.Hardware(ctx, vm)
+	h, err := m.cfg.VSphere.Hardware(ctx, c.ref())
 	if err != nil {
 		return vmspec.Size{}, nil, err
 	}
@@ -53,8 +53,24 @@ func (m *Manager) grow(ctx context.Context, vm types.ManagedObjectReference, bef
 	if err != nil {
 		return vmspec.Size{}, nil, wayOut(err)
 	}
+	if more := size.MemoryMB - h.MemoryMB; more > 0 {
+		if err := m.askAhead(ctx, c, more); err != nil {
+			return vmspec.Size{}, nil, wayOut(fmt.Errorf("the containerVM has %d MiB of memory and cannot get %d while it runs: %w", h.MemoryMB, size.MemoryMB, err))
+		}
+	}
 	after.Resize = size != want
 	return size.Since(vmspec.Size{CPUs: h.CPUs, MemoryMB: h.MemoryMB}), &size, nil
+}
+
+// askAhead asks the guest whether it can use so much more memory, in MiB.
+func (m *Manager) askAhead(ctx context.Context, c *Controller, more int64) error {
+	_, line, err := m.line(ctx, c.id)
+	if err != nil {
+		return unanswered(ctx, c.id, err)
+	}
+	bounded, cancel := context.WithTimeout(ctx, lineTimeout)
+	defer cancel()
+	return unanswered(ctx, c.id, line.Enlarge(bounded, spec.Size{MemoryMB: more, Ahead: true}))
 }
 
 // wayOut tells what to do about a VM that does not grow while it runs.

@@ -140,8 +140,15 @@ func TestGrowRefused(t *testing.T) {
 	flags(true)
 
 	line := lineOfGuest(t, l, g.id)
-	line.deaf = fmt.Errorf("there are 1 CPUs of 2: %w", errdefs.ErrUnavailable)
+	line.full = fmt.Errorf("the guest has 3 MiB of memory to spare: %w", errdefs.ErrResourceExhausted)
 	err := g.change(ctx, 2, 512, spec.Limits{Memory: 512 << 20})
+	if !errdefs.IsResourceExhausted(err) || !strings.Contains(err.Error(), "cannot get 512 while it runs: the guest has 3 MiB") || !strings.Contains(err.Error(), "stop the container") {
+		t.Errorf("a guest without memory for more memory: %v", err)
+	}
+	g.is(t, "full", 1, 256, stored, lim)
+	line.full = nil
+	line.deaf = fmt.Errorf("there are 1 CPUs of 2: %w", errdefs.ErrUnavailable)
+	err = g.change(ctx, 2, 512, spec.Limits{Memory: 512 << 20})
 	if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "has got 2 CPUs and 512 MiB of memory, but its guest does not use them") {
 		t.Errorf("a guest that does not use it: %v", err)
 	}

@@ -33,7 +33,7 @@ func (m *Manager) Reshape(ctx context.Context, id string, change func(*spec.Cont
 	var before spec.Container
 	var resize vmspec.Size
 	var size *vmspec.Size // of a VM that grows while it is on
-	err = m.updateHardware(ctx, c, false, func(s *spec.Container, vm vsphere.VM) error {
+	err = m.updateHardware(ctx, c, false, func(s *spec.Container, _ vsphere.VM) error {
 		before, resize, size = *s, vmspec.Size{}, nil
 		err := change(s)
 		if err != nil {
@@ -46,7 +46,7 @@ func (m *Manager) Reshape(ctx context.Context, id string, change func(*spec.Cont
 			return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 		}
 		if on {
-			resize, size, err = m.grow(ctx, vm.Ref, before.Resources, &s.Resources)
+			resize, size, err = m.grow(ctx, c, before.Resources, &s.Resources)
 			return err
 		}
 		resize = m.shape(before.Resources, &s.Resources)
