@@ -63,22 +63,22 @@ func (c *Container) giveRoom() {
 // account of it: 64 bytes for each page of 4 KiB.
 const pageShare = 64
 
-// spareMemory is what the guest must have left when it has taken new memory, in bytes.
-const spareMemory = 4 << 20
+// spareMemory is what the guest must have left when it has taken new memory, in bytes:
+// one of 128 MiB with 6 MiB left did not survive to take 128 more, and what the container
+// takes in the meantime comes off too.
+const spareMemory = 16 << 20
 
-// takes tells whether the guest can take so much more memory: what keeps account of it
-// is of the memory that there is. A kernel that has too little for that does not take
-// what it is given, and has nothing left for anything else (it panics).
-func takes(mb int64) error {
-	m, err := system.ReadMemory()
-	if err != nil {
-		return err
+// takes tells whether a guest with so many bytes available can take so many MiB more:
+// what keeps account of them is of the memory that there is. A kernel that has too
+// little for that does not take what it is given, and has nothing left for anything
+// else (it panics).
+func takes(available, mb int64) error {
+	need := mb << 20 / pageShare
+	if available >= need+spareMemory {
+		return nil
 	}
-	if need := mb << 20 / pageShare; m.Available < need+spareMemory {
-		return errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf("the guest has %d MiB of memory to spare, and would need %d for %d MiB more",
-			max(0, m.Available-spareMemory)>>20, need>>20, mb))
-	}
-	return nil
+	return errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf("the guest has %d MiB of memory to spare, and would need %d for %d MiB more",
+		max(0, available-spareMemory)>>20, need>>20, mb))
 }
 
 // enlargeWait is how long what the VM has got may take to appear: less than the
@@ -90,7 +90,11 @@ const enlargeWait = 20 * time.Second
 // giveRoom comes after.
 func (c *Container) enlarge(ctx context.Context, want spec.Size) error {
 	if want.Ahead {
-		return takes(want.MemoryMB)
+		m, err := system.ReadMemory()
+		if err != nil {
+			return err
+		}
+		return takes(m.Available, want.MemoryMB)
 	}
 	ctx, cancel := context.WithTimeout(ctx, enlargeWait)
 	defer cancel()
