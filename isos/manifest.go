@@ -100,9 +100,9 @@ const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.tru
 // waiting for somebody to ask for it (Documentation/admin-guide/mm/memory-hotplug.rst).
 //
 // A kernel that may get memory above 4 GiB sets 64 MiB aside at its boot for devices
-// that cannot reach there (max_possible_pfn of arch/x86), a
-// quarter of a container's memory. Of a containerVM's devices only the disc is such a
-// one, with one request of at most 128 KiB at a time: 512 buffers of 2 KiB will do.
+// that cannot reach there (max_possible_pfn of arch/x86), a quarter of a container's
+// memory. Of a containerVM's devices only the disc is such a one, with one request of at
+// most 128 KiB at a time: 512 buffers of 2 KiB will do.
 const takeMemory = " memhp_default_state=online swiotlb=512"
 
 // DemandFilter is the packet filter of a container that shares its network's

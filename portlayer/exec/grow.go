@@ -125,8 +125,8 @@ func (m *Manager) enlarge(ctx context.Context, c *Controller, line Line, size sp
 }
 
 // OnUp is told that the line of a container is up. A guest that ran before this
-// engine did may not have heard of the last update: an engine that ended between the
-// change of the VM and the guest's being told is one that came to nothing otherwise.
+// engine did may not have heard of the last update: the engine before may have ended
+// between the change of the VM and the guest's being told. So it is told again.
 func (m *Manager) OnUp(id string) {
 	c, err := m.find(id)
 	if err != nil || !c.wasFound() {

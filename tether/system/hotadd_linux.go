@@ -21,8 +21,8 @@ type HotAdd struct {
 }
 
 // Enlarge uses the CPUs and memory that are there and not used yet, and waits for
-// more until there are as many as want says, or ctx ends (ErrUnavailable). It listens to the kernel's
-// device events first, then looks, as Disk does.
+// more until there are as many as want says, or ctx ends (ErrUnavailable). It listens
+// to the kernel's device events first, then looks, as Disk does.
 //
 // Memory is counted in blocks, and a block that the guest has in part is one: it
 // cannot be told from a whole one, and what comes is made of whole ones.
