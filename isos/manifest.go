@@ -96,6 +96,15 @@ func dirs(names ...string) []File {
 // oops ends the VM instead of leaving it half alive.
 const quiet = "quiet loglevel=4 printk.devkmsg=on panic=-1 oops=panic random.trust_cpu=on tsc=reliable no_timer_check cryptomgr.notests audit=0 rcupdate.rcu_expedited=1"
 
+// takeMemory lets the kernel use memory that the VM gets while it runs without
+// waiting for somebody to ask for it (Documentation/admin-guide/mm/memory-hotplug.rst).
+//
+// A kernel that may get memory above 4 GiB sets 64 MiB aside at its boot for devices
+// that cannot reach there (max_possible_pfn of arch/x86), a quarter of a container's
+// memory. Of a containerVM's devices only the disc is such a one, with one request of at
+// most 128 KiB at a time: 512 buffers of 2 KiB will do.
+const takeMemory = " memhp_default_state=online swiotlb=512"
+
 // DemandFilter is the packet filter of a container that shares its network's
 // port group with other networks (Filtering in package tether/system).
 const DemandFilter = "filter"
@@ -157,7 +166,7 @@ func Bootstrap() Manifest {
 	return Manifest{
 		Name:    "bootstrap",
 		Volume:  "VIC_BOOTSTRAP",
-		Cmdline: "console=ttyS2,115200 " + quiet,
+		Cmdline: "console=ttyS2,115200 " + quiet + takeMemory,
 		Modules: append(append(bootModules(), Module{Name: "overlay"},
 			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust + "," + DemandPolicy},
 			Module{Name: "nf_conntrack", Options: moreConnections, Demand: DemandTrust + "," + DemandPolicy},

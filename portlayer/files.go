@@ -64,8 +64,11 @@ func (p *PortLayer) Layer(ctx context.Context, id string, w io.Writer) error {
 
 // up is told of each new line. A guest that only serves files is on no network.
 func (p *PortLayer) up(id string) {
-	if m, err := p.manage(); err == nil && m.InMaintenance(id) {
-		return
+	if m, err := p.manage(); err == nil {
+		if m.InMaintenance(id) {
+			return
+		}
+		m.OnUp(id)
 	}
 	p.router.up(id)
 }

@@ -17,6 +17,8 @@ var _ tetherproto.Controls = uncontrolled{}
 func (uncontrolled) Pause(context.Context) error              { return errdefs.ErrNotImplemented }
 func (uncontrolled) Resume(context.Context) error             { return errdefs.ErrNotImplemented }
 func (uncontrolled) Limit(context.Context, spec.Limits) error { return errdefs.ErrNotImplemented }
+func (uncontrolled) Enlarge(context.Context, spec.Size) error { return errdefs.ErrNotImplemented }
+
 func (uncontrolled) Stats(context.Context) (spec.Stats, error) {
 	return spec.Stats{}, errdefs.ErrNotImplemented
 }

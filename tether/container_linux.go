@@ -53,6 +53,7 @@ type Container struct {
 	maintenance bool
 	session     *session.Manager
 	group       *cgroup.Group
+	room        room
 	output      *os.File // ttyS1
 	nics        nics
 	disksOf     volumeDisks
@@ -160,10 +161,11 @@ func (c *Container) line(ctx context.Context) error {
 		Logger:    c.log,
 		Network:   c.updateNetwork,
 		Grow:      c.grow,
+		Enlarge:   c.enlarge,
 		Files:     c.serveFiles,
 	}
 	if c.maintenance {
-		cfg.Network, cfg.PowerOff = nil, func() { c.end.ask(false) }
+		cfg.Network, cfg.Enlarge, cfg.PowerOff = nil, nil, func() { c.end.ask(false) }
 	}
 	if c.session, err = session.New(cfg); err != nil {
 		return err

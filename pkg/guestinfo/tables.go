@@ -21,6 +21,7 @@ func containerFields() []field[spec.Container] {
 		{name: "resources/cpulimitmhz", at: func(c *c) any { return &c.Resources.CPULimitMHz }, doc: "CPU limit in MHz", hidden: true},
 		{name: "resources/cpushares", at: func(c *c) any { return &c.Resources.CPUShares }, option: "--cpu-shares", doc: "CPU shares", hidden: true},
 		{name: "resources/reservationmb", at: func(c *c) any { return &c.Resources.ReservationMB }, option: "--memory-reservation", doc: "reserved memory in MiB", hidden: true},
+		{name: "resources/resize", at: func(c *c) any { return &c.Resources.Resize }, doc: "the VM has more CPUs or memory than that, until its next start", hidden: true},
 
 		{name: "limits/memory", at: func(c *c) any { return &c.Limits.Memory }, option: "--memory", doc: "memory of the container's processes in bytes; unset: all that the VM has"},
 		{name: "limits/memorylow", at: func(c *c) any { return &c.Limits.MemoryLow }, option: "--memory-reservation", doc: "memory that is taken from the processes last, in bytes"},

@@ -26,6 +26,8 @@ func (l *Lab) machine(c *simulator.Context, o *simulator.VirtualMachine) (machin
 		ID: o.Self.Value, Name: o.Name, UUID: cfg.Uuid, Dir: filepath.Dir(home),
 		CPUs: int(cfg.Hardware.NumCPU), MemoryMB: int64(cfg.Hardware.MemoryMB),
 	}
+	cpus, mb := hotAdd(cfg)
+	m.MaxCPUs, m.MaxMemoryMB = int(cpus), mb
 	devs := object.VirtualDeviceList(cfg.Hardware.Device)
 	for _, d := range devs {
 		if fault := l.addHardware(c, o, &m, devs, d); fault != nil {

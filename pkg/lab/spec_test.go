@@ -236,7 +236,7 @@ func TestReconfigure(t *testing.T) {
 		r.wait(vm.PowerOn(r.ctx))
 		r.wait(vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{kv("guestinfo./live", "1")}}))
 		task, err = vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{MemoryMB: 1024})
-		fails[*types.InvalidPowerState](r, task, err)
+		fails[*types.MemoryHotPlugNotSupported](r, task, err)
 	})
 }
 

@@ -72,6 +72,12 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 		undo()
 		return fault
 	}
+	if h != nil { // last, as it can hardly be undone
+		if fault := h.size(cfg, &spec); fault != nil {
+			undo()
+			return fault
+		}
+	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
 	asked := spec.DeviceChange
 	spec.DeviceChange, spec.ExtraConfig = collector.ForEvent(p.changes), plain
@@ -101,14 +107,16 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 }
 
 // checkReconfigure refuses what can't be done to this VM now: of one that runs,
-// disks and network cards come and go, disks grow, and settings change.
+// disks and network cards come and go, disks, CPUs and memory grow, and settings
+// change.
 func (l *Lab) checkReconfigure(before *mo.VirtualMachine, spec *types.VirtualMachineConfigSpec) types.BaseMethodFault {
 	if before.Runtime.PowerState != poweredOff {
-		hw := before.Config.Hardware
-		if !hotChanges(spec.DeviceChange) || spec.NumCPUs != 0 && spec.NumCPUs != hw.NumCPU ||
-			spec.MemoryMB != 0 && spec.MemoryMB != int64(hw.MemoryMB) || spec.Uuid != "" || spec.Version != "" {
+		if !hotChanges(spec.DeviceChange) || spec.Uuid != "" || spec.Version != "" {
 			return reason(&types.InvalidPowerState{RequestedState: poweredOff, ExistingState: before.Runtime.PowerState},
-				"while a VM runs, the lab adds and removes disks and network cards, and grows disks; other hardware changes when it is off")
+				"while a VM runs, the lab adds and removes disks and network cards, grows disks, and adds CPUs and memory; other hardware changes when it is off")
+		}
+		if f := checkHotAdd(before.Config, spec); f != nil {
+			return f
 		}
 	}
 	if before.Config.Template && (len(spec.DeviceChange) > 0 || len(spec.ExtraConfig) > 0 || spec.NumCPUs != 0 || spec.MemoryMB != 0) {

@@ -25,6 +25,7 @@ func (l *Lab) setPower(c *simulator.Context, o *simulator.VirtualMachine, s type
 			{Name: "config.hardware.device", Val: devices},
 			{Name: "runtime.connectionState", Val: types.VirtualMachineConnectionStateConnected},
 		}
+		changes = append(changes, hotAddShown(o.Config, on)...)
 		if on {
 			boot := time.Now()
 			if o.Runtime.PowerState == s && o.Runtime.BootTime != nil {

@@ -79,6 +79,18 @@ type Resources struct {
 	CPUShares   int64
 	// ReservationMB is memory that vSphere keeps for the VM, in MiB.
 	ReservationMB int64
+	// Resize: the VM has more CPUs or memory than is said here, since it ran when
+	// that was asked for. Its next start gives it what is said here.
+	Resize bool
+}
+
+// Size is what a guest has got while it ran.
+type Size struct {
+	CPUs     int   `json:",omitempty"`
+	MemoryMB int64 `json:",omitempty"` // MiB
+	// Ahead: it has not got it yet. The guest says whether it could use MemoryMB
+	// more than it has.
+	Ahead bool `json:",omitempty"`
 }
 
 // Defaults of a containerVM. MinMemoryMB boots: the boot loader, the kernel and the

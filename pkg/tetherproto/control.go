@@ -21,6 +21,10 @@ type Controls interface {
 	Resume(ctx context.Context) error
 	// Limit holds them to l: all of it, or nothing is changed.
 	Limit(ctx context.Context, l spec.Limits) error
+	// Enlarge uses the CPUs and the memory that the VM has got since its boot, and
+	// returns when there are as many as s says; of zero it does not wait for any. Ahead
+	// it does nothing; more than the guest could use is ErrResourceExhausted.
+	Enlarge(ctx context.Context, s spec.Size) error
 	// Stats and Processes read what they use now.
 	Stats(ctx context.Context) (spec.Stats, error)
 	Processes(ctx context.Context) (spec.ProcessTable, error)
@@ -31,7 +35,8 @@ type Controls interface {
 const (
 	callPause     = "pause"
 	callResume    = "resume"
-	callLimit     = "limit" // Limits is set
+	callLimit     = "limit"   // Limits is set
+	callEnlarge   = "enlarge" // Size is set
 	callStats     = "stats"
 	callProcesses = "processes"
 )
@@ -52,6 +57,11 @@ func (s *ServerConn) control(o *open, q callRequest) error {
 			return fmt.Errorf("limits are missing: %w", errdefs.ErrInvalidArgument)
 		}
 		return s.h.Limit(o.ctx, *q.Limits)
+	case callEnlarge:
+		if q.Size == nil || q.Size.CPUs < 0 || q.Size.MemoryMB < 0 {
+			return fmt.Errorf("size is missing or negative: %w", errdefs.ErrInvalidArgument)
+		}
+		return s.h.Enlarge(o.ctx, *q.Size)
 	case callStats:
 		v, err := s.h.Stats(o.ctx)
 		return errors.Join(err, answer(o, v, err))
@@ -87,6 +97,12 @@ func (c *Client) Resume(ctx context.Context) error {
 // Limit holds them to l.
 func (c *Client) Limit(ctx context.Context, l spec.Limits) error {
 	_, err := c.call(ctx, callRequest{Method: callLimit, Limits: &l})
+	return err
+}
+
+// Enlarge uses what the VM has got since its boot.
+func (c *Client) Enlarge(ctx context.Context, s spec.Size) error {
+	_, err := c.call(ctx, callRequest{Method: callEnlarge, Size: &s})
 	return err
 }
 

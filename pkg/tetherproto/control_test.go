@@ -21,6 +21,7 @@ type fakeControls struct {
 	cmu    sync.Mutex
 	paused bool
 	limits spec.Limits
+	size   spec.Size
 	table  spec.ProcessTable
 	deaf   bool // Stats never answers
 }
@@ -42,6 +43,16 @@ func (f *fakeControls) Limit(_ context.Context, l spec.Limits) error {
 		return fmt.Errorf("one is too few: %w", errdefs.ErrInvalidArgument)
 	}
 	f.limits = l
+	return nil
+}
+
+func (f *fakeControls) Enlarge(_ context.Context, s spec.Size) error {
+	f.cmu.Lock()
+	defer f.cmu.Unlock()
+	if s.CPUs == 77 {
+		return fmt.Errorf("too many: %w", errdefs.ErrFailedPrecondition)
+	}
+	f.size = s
 	return nil
 }
 
@@ -79,6 +90,18 @@ func TestControls(t *testing.T) {
 	}
 	if err := c.Limit(ctx, spec.Limits{Pids: 1}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("limit of one: %v", err)
+	}
+	if err := c.Enlarge(ctx, spec.Size{CPUs: 2, MemoryMB: 512}); err != nil || f.size != (spec.Size{CPUs: 2, MemoryMB: 512}) {
+		t.Errorf("size %+v, %v", f.size, err)
+	}
+	if err := c.Enlarge(ctx, spec.Size{}); err != nil || f.size != (spec.Size{}) {
+		t.Errorf("size %+v, %v", f.size, err)
+	}
+	if err := c.Enlarge(ctx, spec.Size{CPUs: 77}); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("too many: %v", err)
+	}
+	if err := c.Enlarge(ctx, spec.Size{MemoryMB: -1}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a negative size: %v", err)
 	}
 	if s, err := c.Stats(ctx); err != nil || s.CPU.Total != 7 || s.Networks["eth0"].RxBytes != 9 {
 		t.Errorf("stats %+v, %v", s, err)

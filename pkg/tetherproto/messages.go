@@ -99,6 +99,7 @@ type callRequest struct {
 
 	Network *spec.NetworkUpdate `json:"network,omitempty"`
 	Limits  *spec.Limits        `json:"limits,omitempty"`
+	Size    *spec.Size          `json:"size,omitempty"`
 }
 
 type reply struct {

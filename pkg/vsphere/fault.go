@@ -39,6 +39,7 @@ func (e *FaultError) Fault() types.BaseMethodFault { return faultOf(e.err) }
 //	TaskInProgress, ResourceInUse, FileLocked             ErrConflict
 //	ConcurrentAccess                                      ErrAborted (read again, retry)
 //	InvalidPowerState and other InvalidState, tools gone  ErrFailedPrecondition
+//	MemoryHotPlugNotSupported, CpuHotPlugNotSupported     ErrFailedPrecondition
 //	NoDiskSpace, Insufficient…                            ErrResourceExhausted
 //	host not connected, unreachable, busy                 ErrUnavailable
 //	InvalidArgument, InvalidName, InvalidType             ErrInvalidArgument
@@ -180,6 +181,8 @@ func classOf(f types.BaseMethodFault, msg string) (error, string) {
 		return errdefs.ErrFailedPrecondition, fmt.Sprintf("the VM is %s, which does not allow this", f.ExistingState)
 	case *types.ToolsUnavailable:
 		return errdefs.ErrFailedPrecondition, "the guest's tools do not run"
+	case *types.MemoryHotPlugNotSupported, *types.CpuHotPlugNotSupported:
+		return errdefs.ErrFailedPrecondition, withName("the VM cannot change so while it is on", f, msg)
 	case *types.RequestCanceled:
 		return context.Canceled, "the task was cancelled"
 	case *types.Timedout:

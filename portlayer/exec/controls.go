@@ -16,6 +16,7 @@ type controls interface {
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
 	Limit(ctx context.Context, l spec.Limits) error
+	Enlarge(ctx context.Context, s spec.Size) error
 	Stats(ctx context.Context) (spec.Stats, error)
 	Processes(ctx context.Context) (spec.ProcessTable, error)
 }

@@ -278,6 +278,7 @@ type guests struct {
 	served  program            // of guests that only serve files
 	boots   int                // of those
 	files   fileServer
+	noRoom  error // of the host of a VM that grows
 }
 
 func newGuests() *guests {

@@ -109,6 +109,14 @@ func (i *instance) RemoveDisk(context.Context, machine.Disk) error      { return
 func (i *instance) AddNIC(context.Context, machine.NIC) error           { return nil }
 func (i *instance) RemoveNIC(context.Context, machine.NIC) error        { return nil }
 
+var _ machine.HotAdd = (*instance)(nil)
+
+func (i *instance) Grow(context.Context, int, int64) error {
+	i.l.g.mu.Lock()
+	defer i.l.g.mu.Unlock()
+	return i.l.g.noRoom
+}
+
 func (i *instance) Usage() (machine.Usage, error) { return machine.Usage{}, nil }
 
 // vSphere drops all sessions: nothing is missed, and what comes after is seen.

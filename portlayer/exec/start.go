@@ -206,6 +206,11 @@ func (m *Manager) prepare(ctx context.Context, c *Controller) error {
 	if err := m.present(sc); err != nil {
 		return err
 	}
+	if sc.Resources.Resize {
+		if err := m.shrink(ctx, c); err != nil {
+			return err
+		}
+	}
 	line, err := m.cfg.Line()
 	if err != nil {
 		return err
@@ -213,12 +218,12 @@ func (m *Manager) prepare(ctx context.Context, c *Controller) error {
 	if err := m.enlarged(ctx, c); err != nil {
 		return err
 	}
-	has, err := m.cfg.VSphere.Hardware(ctx, c.ref())
+	devices, mb, err := m.cfg.VSphere.DevicesAndMemory(ctx, c.ref())
 	if err != nil {
 		return err
 	}
-	change := types.VirtualMachineConfigSpec{DeviceChange: repairs(has.Devices, sc, line, m.cfg.DatastoreRef)}
-	if has.MemoryMB < spec.MinMemoryMB {
+	change := types.VirtualMachineConfigSpec{DeviceChange: repairs(devices, sc, line, m.cfg.DatastoreRef)}
+	if mb < spec.MinMemoryMB {
 		change.MemoryMB = spec.MinMemoryMB
 	}
 	if len(change.DeviceChange) == 0 && change.MemoryMB == 0 {

@@ -27,17 +27,26 @@ func (m *Manager) Update(ctx context.Context, id string, change func(*spec.Conta
 	return m.update(ctx, c, false, func(s *spec.Container, _ vsphere.VM) error { return change(s) })
 }
 
+// hardware adds what changes of a VM's size to a reconfigure.
+type hardware func(*types.VirtualMachineConfigSpec)
+
 // update is Update with the VM that the container was read from. Without a change
 // of somebody else, external, that need not be read again: should what is known of
 // it be old, vSphere refuses the change.
 func (m *Manager) update(ctx context.Context, c *Controller, external bool, change func(*spec.Container, vsphere.VM) error) error {
+	return m.updateHardware(ctx, c, external, change, func(*types.VirtualMachineConfigSpec) {})
+}
+
+// updateHardware is update with a change of the VM's hardware, which is asked for
+// after each call of change.
+func (m *Manager) updateHardware(ctx context.Context, c *Controller, external bool, change func(*spec.Container, vsphere.VM) error, hw hardware) error {
 	if err := hold(ctx, c.config); err != nil {
 		return err
 	}
 	defer letGo(c.config)
 	if !external {
 		if vm, before, ok := c.asRead(); ok {
-			err := m.tryUpdate(ctx, c, false, vm, before, change)
+			err := m.tryUpdate(ctx, c, false, vm, before, change, hw)
 			if !errdefs.IsAborted(err) {
 				return err
 			}
@@ -46,7 +55,7 @@ func (m *Manager) update(ctx context.Context, c *Controller, external bool, chan
 	for try := 1; ; try++ {
 		vm, before, err := m.readFor(ctx, c)
 		if err == nil {
-			err = m.tryUpdate(ctx, c, external, vm, before, change)
+			err = m.tryUpdate(ctx, c, external, vm, before, change, hw)
 		}
 		if !errdefs.IsAborted(err) || try == updateTries {
 			return err
@@ -79,7 +88,7 @@ func (m *Manager) readFor(ctx context.Context, c *Controller) (vm vsphere.VM, be
 	return vm, before, nil
 }
 
-func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, vm vsphere.VM, before spec.Container, change func(*spec.Container, vsphere.VM) error) error {
+func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, vm vsphere.VM, before spec.Container, change func(*spec.Container, vsphere.VM) error, hw hardware) error {
 	if _, ok := c.listed(); !ok {
 		return fmt.Errorf("no such container: %s: %w", c.id, errdefs.ErrNotFound)
 	}
@@ -95,7 +104,7 @@ func (m *Manager) tryUpdate(ctx context.Context, c *Controller, external bool, v
 		return err
 	}
 	after.ID, after.VCH = before.ID, before.VCH
-	s, err := changeSpec(vm, before, old, after, external, m.defaults())
+	s, err := changeSpec(vm, before, old, after, external, hw)
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", c.id, err)
 	}
@@ -140,7 +149,7 @@ func (c *Controller) want(name string) {
 
 // changeSpec gives the reconfigure from one state of a container, which is old
 // in its keys, to another; nil when nothing differs.
-func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, after spec.Container, external bool, env vmspec.Env) (*types.VirtualMachineConfigSpec, error) {
+func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, after spec.Container, external bool, hw hardware) (*types.VirtualMachineConfigSpec, error) {
 	now, err := guestinfo.EncodeContainer(after)
 	if err != nil {
 		return nil, err
@@ -149,7 +158,10 @@ func changeSpec(vm vsphere.VM, before spec.Container, old map[string]string, aft
 	if len(set) == 0 && len(del) == 0 {
 		return nil, nil
 	}
-	return reshaped(changedKeys(vm, before, after, external, set, del), before.Resources, after.Resources, env), nil
+	s := changedKeys(vm, before, after, external, set, del)
+	vmspec.Allocation(s, before.Resources, after.Resources)
+	hw(s)
+	return s, nil
 }
 
 // changedKeys is the reconfigure of a VM's keys, and of what shows them.

@@ -122,6 +122,7 @@ func Build(c spec.Container, env Env) (types.VirtualMachineConfigSpec, error) {
 	for k, v := range fixedKeys() {
 		keys[k] = v
 	}
+	keys[vsphere.MaxCPUsKey] = room(CPUs(c.Resources, env))
 	return types.VirtualMachineConfigSpec{
 		Name:               c.ID,
 		Uuid:               BIOSUUID(c.VCH, c.ID),
@@ -131,12 +132,15 @@ func Build(c spec.Container, env Env) (types.VirtualMachineConfigSpec, error) {
 		Files:              &types.VirtualMachineFileInfo{VmPathName: Path(env.Datastore, c.ID, c.ID+".vmx")},
 		NumCPUs:            CPUs(c.Resources, env),
 		MemoryMB:           MemoryMB(c.Resources, env),
-		CpuAllocation:      cpuAllocation(c.Resources),
-		MemoryAllocation:   memoryAllocation(c.Resources),
-		BootOptions:        vsphere.BootFromCD(),
-		Firmware:           string(types.GuestOsDescriptorFirmwareTypeBios),
-		DeviceChange:       devices,
-		ExtraConfig:        vsphere.ExtraConfig(keys),
+		// Both can be set of a VM that is off only, so every VM is made able to grow.
+		CpuHotAddEnabled:    types.NewBool(true),
+		MemoryHotAddEnabled: types.NewBool(true),
+		CpuAllocation:       cpuAllocation(c.Resources),
+		MemoryAllocation:    memoryAllocation(c.Resources),
+		BootOptions:         vsphere.BootFromCD(),
+		Firmware:            string(types.GuestOsDescriptorFirmwareTypeBios),
+		DeviceChange:        devices,
+		ExtraConfig:         vsphere.ExtraConfig(keys),
 	}, nil
 }
 

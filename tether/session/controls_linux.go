@@ -134,6 +134,14 @@ func (h handler) Limit(_ context.Context, l spec.Limits) error {
 	return g.SetLimits(l)
 }
 
+// Enlarge uses what the VM has got.
+func (h handler) Enlarge(ctx context.Context, s spec.Size) error {
+	if h.cfg.Enlarge == nil {
+		return fmt.Errorf("CPUs and memory of a VM that runs: %w", errdefs.ErrNotImplemented)
+	}
+	return h.cfg.Enlarge(ctx, s)
+}
+
 // gauge reads the figures of a container that runs.
 func (m *Manager) gauge() (gauge.Reader, *cgroup.Group, error) {
 	m.mu.Lock()

@@ -54,6 +54,9 @@ type Config struct {
 	// Grow lets the mounted filesystem of the disk scsi0:unit fill its disk.
 	// Nil: not offered.
 	Grow func(ctx context.Context, unit int) error
+	// Enlarge uses the CPUs and the memory that the VM has got, see
+	// tetherproto.Controls. Nil: not offered.
+	Enlarge func(context.Context, spec.Size) error
 	// Files does an operation on the container's files, see tetherproto.FileHandler.
 	// It may be called before the boot is over. Nil: not offered.
 	Files func(context.Context, spec.FileRequest, tetherproto.IO) error

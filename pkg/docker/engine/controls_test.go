@@ -239,15 +239,19 @@ func TestUpdate(t *testing.T) {
 	if err := h.e.Start(ctx, id); err != nil {
 		t.Fatal(err)
 	}
-	_, err := update("cc", `{"Memory":402653184,"MemorySwap":-1}`)
-	refused(t, "more memory while it runs", err, errdefs.IsFailedPrecondition, "Cannot update container "+id)
+	_, err := update("cc", `{"Memory":4294967296,"MemorySwap":-1}`)
+	refused(t, "more memory than it can get while it runs", err, errdefs.IsFailedPrecondition, "Cannot update container "+id)
+	ok("cc", `{"Memory":402653184,"MemorySwap":-1,"NanoCpus":2000000000}`)
+	if i := h.inspect("cc"); i.Container.Resources.MemoryMB != 384 || i.Container.Resources.CPUs != 2 || i.Host.Memory != 384<<20 || i.Container.Limits.Memory != 384<<20 {
+		t.Errorf("more while it runs: %+v, %+v", i.Container.Resources, i.Container.Limits)
+	}
 	ok("cc", `{"RestartPolicy":{"Name":"no"}}`)
 	h.run("once", `"Cmd":["sleep","1h"],"HostConfig":{"AutoRemove":true}`)
 	_, err = update("once", `{"RestartPolicy":{"Name":"always"}}`)
 	refused(t, "a policy with --rm", err, errdefs.IsConflict, "AutoRemove is enabled")
 	_, err = update("nope", `{}`)
 	refused(t, "nothing", err, errdefs.IsNotFound, "No such container")
-	h.until("update", func() bool { return strings.Count(strings.Join(actions(), " "), "update") == 4 })
+	h.until("update", func() bool { return strings.Count(strings.Join(actions(), " "), "update") == 5 })
 }
 
 // TestWithoutControls: an engine that cannot hold containers says so.

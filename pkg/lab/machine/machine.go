@@ -10,10 +10,14 @@ type Machine struct {
 	Dir      string // the VM's folder on this computer
 	CPUs     int
 	MemoryMB int64
-	CDROM    string // ISO file, empty without one
-	Disks    []Disk
-	NICs     []NIC
-	Serials  []Serial
+	// MaxCPUs and MaxMemoryMB are what the VM can grow to while it runs; not more
+	// than it has: it cannot.
+	MaxCPUs     int
+	MaxMemoryMB int64
+	CDROM       string // ISO file, empty without one
+	Disks       []Disk
+	NICs        []NIC
+	Serials     []Serial
 }
 
 // Disk is one SCSI disk on PVSCSI controller Bus.
@@ -83,6 +87,14 @@ type HotPlug interface {
 	AddNIC(ctx context.Context, n NIC) error
 	// RemoveNIC returns when the guest's driver has let go of the card.
 	RemoveNIC(ctx context.Context, n NIC) error
+}
+
+// HotAdd lets a running VM grow: an Instance that has it, can.
+type HotAdd interface {
+	// Grow gives the VM CPUs and memory until it has so much in all, and never
+	// takes any away. ErrResourceExhausted: more than the VM can have, or this
+	// computer, and both are as they were.
+	Grow(ctx context.Context, cpus int, memoryMB int64) error
 }
 
 // Usage of a running VM.

@@ -76,8 +76,7 @@ func Args(m machine.Machine, p Paths, a Accel) []string {
 		b.add("-accel", fmt.Sprintf("tcg,tb-size=%d", a.TBSizeMB))
 		b.add("-cpu", cpuTCG)
 	}
-	b.add("-smp", fmt.Sprint(max(1, m.CPUs)))
-	b.add("-m", fmt.Sprintf("size=%dM", m.MemoryMB))
+	b.size(m)
 	b.add("-no-user-config", "-nodefaults")
 	b.add("-display", "none")
 	b.add("-rtc", "base=utc")
@@ -99,6 +98,19 @@ type argList struct{ args []string }
 func (b *argList) add(a ...string)                 { b.args = append(b.args, a...) }
 func (b *argList) device(format string, a ...any)  { b.add("-device", fmt.Sprintf(format, a...)) }
 func (b *argList) chardev(format string, a ...any) { b.add("-chardev", fmt.Sprintf(format, a...)) }
+
+// size lets room for what may come while the VM runs.
+func (b *argList) size(m machine.Machine) {
+	smp, mem := fmt.Sprint(max(1, m.CPUs)), fmt.Sprintf("size=%dM", m.MemoryMB)
+	if m.MaxCPUs > max(1, m.CPUs) {
+		smp += fmt.Sprintf(",maxcpus=%d", m.MaxCPUs)
+	}
+	if m.MaxMemoryMB > m.MemoryMB {
+		mem += fmt.Sprintf(",slots=%d,maxmem=%dM", memorySlots, m.MaxMemoryMB)
+	}
+	b.add("-smp", smp)
+	b.add("-m", mem)
+}
 
 func (b *argList) rpc(p Paths) {
 	b.device("virtio-serial-pci,id=rpc,bus=pci.0,addr=%#x,max_ports=4", slotRPC)

@@ -62,7 +62,7 @@ func TestHotPlug(t *testing.T) {
 	}
 	first := vmdk("first")
 	nic := machine.NIC{Network: "n", MAC: "00:50:56:00:00:01", Slot: 192}
-	m := machine.Machine{Name: "hotplug", UUID: uuid.NewString(), Dir: dir, CPUs: 1, MemoryMB: 256, CDROM: shellISO(t),
+	m := machine.Machine{Name: "hotplug", UUID: uuid.NewString(), Dir: dir, CPUs: 1, MemoryMB: 256, MaxCPUs: 3, MaxMemoryMB: 3072, CDROM: shellISO(t),
 		Disks: []machine.Disk{first}, NICs: []machine.NIC{nic},
 		Serials: []machine.Serial{{URI: "tcp://" + l.Addr().String()}, {File: filepath.Join(dir, "console.log")}}}
 	g := qemutest.NewGuest(nil)
@@ -134,6 +134,23 @@ func TestHotPlug(t *testing.T) {
 	must(hot.AddNIC(t.Context(), nic2))
 	until("/bin/busybox grep -q 00:50:56:00:00:02 /sys/class/net/*/address")
 
+	// CPUs and memory come, and are used once the guest says so.
+	grown := func(hot machine.HotAdd, cpus int, memoryMB, totalKB int64) {
+		t.Helper()
+		must(hot.Grow(t.Context(), cpus, memoryMB))
+		until(fmt.Sprintf("echo 1 2>/dev/null >/sys/devices/system/cpu/cpu%d/online; [ $(/bin/busybox cat /sys/devices/system/cpu/online) = 0-%[1]d ]", cpus-1))
+		until(fmt.Sprintf("for m in /sys/devices/system/memory/memory*/state; do /bin/busybox grep -q offline $m && echo online >$m; done; "+
+			"/bin/busybox awk '/MemTotal/ {exit !($2 > %d)}' /proc/meminfo", totalKB))
+	}
+	grown(i.(machine.HotAdd), 2, 384, 270000)
+	must(i.(machine.HotAdd).Grow(t.Context(), 1, 256)) // it has more
+	if err := i.(machine.HotAdd).Grow(t.Context(), 4, 384); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("more CPUs than there is room for: %v", err)
+	}
+	if err := i.(machine.HotAdd).Grow(t.Context(), 3, 4096); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("more memory than there is room for: %v", err)
+	}
+
 	// The first card goes, and another lab takes over, which only knows the
 	// second one.
 	must(hot.RemoveNIC(t.Context(), nic))
@@ -151,6 +168,7 @@ func TestHotPlug(t *testing.T) {
 	defer func() { i.Kill(); <-i.Done() }()
 	hot = i.(machine.HotPlug)
 	accept()
+	grown(i.(machine.HotAdd), 3, 512, 400000)
 	must(hot.AddNIC(t.Context(), nic)) // in the place that is free
 	until("/bin/busybox grep -q 00:50:56:00:00:01 /sys/class/net/*/address")
 	must(hot.RemoveNIC(t.Context(), nic2))

@@ -36,6 +36,11 @@ func FromVM(m *mo.VirtualMachine) map[string]string {
 	if p := c.Hardware.NumCoresPerSocket; p != nil && *p > 1 {
 		kv["cpuid.coresPerSocket"] = number(*p)
 	}
+	for key, on := range map[string]*bool{"vcpu.hotadd": c.CpuHotAddEnabled, "mem.hotadd": c.MemoryHotAddEnabled} {
+		if on != nil {
+			kv[key] = boolean(*on)
+		}
+	}
 	w := &writer{kv: kv, devs: c.Hardware.Device}
 	w.home.FromString(c.Files.VmPathName)
 	for _, d := range c.Hardware.Device {

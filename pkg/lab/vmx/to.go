@@ -36,6 +36,11 @@ func ToSpec(kv map[string]string, home object.DatastorePath) (types.VirtualMachi
 	if n := r.number("cpuid.coresPerSocket", 0); n > 0 {
 		spec.NumCoresPerSocket = &n
 	}
+	for key, to := range map[string]**bool{"vcpu.hotadd": &spec.CpuHotAddEnabled, "mem.hotadd": &spec.MemoryHotAddEnabled} {
+		if r.get(key) != "" {
+			*to = types.NewBool(r.true(key))
+		}
+	}
 	if strings.HasPrefix(r.get("bios.bootOrder"), "cdrom") {
 		spec.BootOptions = &types.VirtualMachineBootOptions{BootOrder: []types.BaseVirtualMachineBootOptionsBootableDevice{
 			&types.VirtualMachineBootOptionsBootableCdromDevice{}}}

@@ -108,7 +108,11 @@ func (f *Fake) Processes(_ context.Context, id string) (spec.ProcessTable, error
 	}}}, nil
 }
 
-// Reshape implements engine.Controls: a container that runs gets no more memory.
+// mostMB is what a container that runs can get, in MiB.
+const mostMB = 3072
+
+// Reshape implements engine.Controls: a container that runs gets no more than mostMB,
+// and its VM gets no smaller.
 func (f *Fake) Reshape(_ context.Context, id string, change func(*spec.Container) error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,10 +125,11 @@ func (f *Fake) Reshape(_ context.Context, id string, change func(*spec.Container
 		return err
 	}
 	if c.run != nil {
-		if next.Resources.MemoryMB > max(c.view.Container.Resources.MemoryMB, spec.DefaultMemoryMB) {
+		if next.Resources.MemoryMB > mostMB {
 			return fmt.Errorf("stop the container first: %w", errdefs.ErrFailedPrecondition)
 		}
-		next.Resources.MemoryMB, next.Resources.CPUs = c.view.Container.Resources.MemoryMB, c.view.Container.Resources.CPUs
+		was := c.view.Container.Resources
+		next.Resources.Resize = next.Resources.MemoryMB < was.MemoryMB || next.Resources.CPUs < was.CPUs
 	}
 	c.view.Container = next
 	return nil

@@ -24,9 +24,12 @@ type Options struct {
 	ISO      string
 	CPUs     int   // default 1
 	MemoryMB int64 // default 256
-	Disks    []machine.Disk
-	NICs     []machine.NIC
-	Network  qemu.Network // nil: NICs have no link
+	// MaxCPUs and MaxMemoryMB are what it can grow to, default what it has.
+	MaxCPUs     int
+	MaxMemoryMB int64
+	Disks       []machine.Disk
+	NICs        []machine.NIC
+	Network     qemu.Network // nil: NICs have no link
 	// Ports is how many serial ports there are, default 3. All are streams in
 	// memory: the one numbered Console is what Expect reads, the others are
 	// had from Line.
@@ -68,7 +71,7 @@ func Boot(t testing.TB, o Options) *VM {
 	t.Cleanup(func() { _ = os.RemoveAll(run) })
 	vm := &VM{t: t, Guest: NewGuest(o.GuestInfo), more: make(chan struct{})}
 	m := machine.Machine{ID: "vm-1", Name: t.Name(), UUID: uuid.NewString(), Dir: t.TempDir(), CPUs: max(1, o.CPUs),
-		MemoryMB: max(o.MemoryMB, 0), CDROM: o.ISO, Disks: o.Disks, NICs: o.NICs}
+		MemoryMB: max(o.MemoryMB, 0), MaxCPUs: o.MaxCPUs, MaxMemoryMB: o.MaxMemoryMB, CDROM: o.ISO, Disks: o.Disks, NICs: o.NICs}
 	if m.MemoryMB == 0 {
 		m.MemoryMB = 256
 	}
