@@ -60,6 +60,15 @@ const (
 // which it prefers where they are not.
 const cpuTCG = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand,+rdseed"
 
+// leastMaxCPUs is how many CPUs a VM could have at the least, under TCG. A kernel
+// of ours that could get a second one does not take the TSC of such a CPU for a
+// clock (unsynchronized_tsc of arch/x86/kernel/tsc.c), but the HPET, whose
+// frequency it reads. That of the TSC, which under TCG is the host's, it can only
+// measure, and prefers the PIT for that to the HPET (pit_calibrate_tsc there): when
+// a busy host lets QEMU wait in that moment, a sixth or a fortieth of it came out,
+// and the guest's clock ran that many times too fast.
+const leastMaxCPUs = 2
+
 // Args are QEMU's arguments for m. Pure; the guest starts stopped.
 func Args(m machine.Machine, p Paths, a Accel) []string {
 	b := &argList{}
@@ -68,15 +77,17 @@ func Args(m machine.Machine, p Paths, a Accel) []string {
 	// vmport would answer the VMware backdoor's version query without its
 	// message channel: a guest must not take this for an ESXi host.
 	b.add("-machine", "pc,vmport=off,usb=off")
+	cpus := max(1, m.CPUs)
 	switch a.Name {
 	case "kvm":
 		b.add("-accel", "kvm")
 		b.add("-cpu", "host")
+		b.add("-smp", fmt.Sprint(cpus))
 	default:
 		b.add("-accel", fmt.Sprintf("tcg,tb-size=%d", a.TBSizeMB))
 		b.add("-cpu", cpuTCG)
+		b.add("-smp", fmt.Sprintf("cpus=%d,maxcpus=%d", cpus, max(cpus, leastMaxCPUs)))
 	}
-	b.add("-smp", fmt.Sprint(max(1, m.CPUs)))
 	b.add("-m", fmt.Sprintf("size=%dM", m.MemoryMB))
 	b.add("-no-user-config", "-nodefaults")
 	b.add("-display", "none")
