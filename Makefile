@@ -50,7 +50,7 @@ bin/docker-buildx bin/images/buildkit/of &: .ci/buildkit .ci/buildx pkg/lab/imag
 
 test: deps build isos bin/docker-buildx bin/images/buildkit/of ## every test: pure, simulator, real VMs, docker client
 	$(if $(CI),.ci/race >/dev/null)
-	$(RACE) -timeout 10m $(PKGS)
+	$(RACE) -timeout 20m $(PKGS)
 	go test -tags vm,e2e -p 1 -timeout 30m $(VMPKGS)
 
 lint: deps ## gofmt, vet, staticcheck

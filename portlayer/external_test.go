@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -118,7 +117,7 @@ func testContainerNetworks(t *testing.T, mode lab.Mode) {
 		t.Errorf("the card is another one: %+v, was %+v", v.Container.Endpoints[1], e)
 	}
 	// The other way round, while it is off: a first card on the bridge.
-	if err := p.Stop(ctx, a, "", 10*time.Second); err != nil {
+	if err := p.Stop(ctx, a, "", patience); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Connect(ctx, a, spec.Endpoint{Network: "bridge"}); err != nil {

@@ -143,18 +143,21 @@ func (s *site) bootAny() (p *PortLayer, stop func() error) {
 	case <-p.Ready():
 	case err := <-done:
 		s.t.Fatal(err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		s.t.Fatal("not ready")
 	}
 	return p, func() error { cancel(); return <-done }
 }
+
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
 
 func wait[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing came")
 		panic("unreachable")
 	}
@@ -269,7 +272,7 @@ func TestWholePath(t *testing.T) {
 			if l := wait(t, lines); l != "ready\n" {
 				t.Errorf("follow: %q", l)
 			}
-			if err := p.Stop(t.Context(), svc.ID, "", 10*time.Second); err != nil {
+			if err := p.Stop(t.Context(), svc.ID, "", patience); err != nil {
 				t.Fatal(err)
 			}
 			if l := wait(t, lines); l != "got SIGTERM\n" {

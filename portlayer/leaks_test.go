@@ -80,7 +80,7 @@ func (s *site) same(what string, want, got []string) {
 
 func (s *site) eventuallySame(what string, want []string, got func() []string) {
 	s.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !slices.Equal(want, got()) {

@@ -69,7 +69,7 @@ func (n *nats) text() string {
 // eventually waits for a state that is on its way.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -275,7 +275,7 @@ func testNetworks(t *testing.T, s *site) {
 		t.Errorf("%+v, was %+v", v.Container.Endpoints, before.Container.Endpoints)
 	}
 	// One that is off only has it written down, and boots with it.
-	if err := p.Stop(ctx, b, "", 10*time.Second); err != nil {
+	if err := p.Stop(ctx, b, "", patience); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Connect(ctx, b, spec.Endpoint{Network: "bridge", IP: "172.16.0.77"}); err != nil {
@@ -375,7 +375,7 @@ func TestPublishedPorts(t *testing.T) {
 	if err := p.Start(ctx, c.ID); err == nil {
 		t.Error("a conflict with a container of the engine before is not seen")
 	}
-	if err := p.Stop(ctx, a, "", 10*time.Second); err != nil {
+	if err := p.Stop(ctx, a, "", patience); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "nothing is published", func() bool { return s.nats.text() == "172.16.0.1/16" })

@@ -237,7 +237,7 @@ func (t *tether) report(r tetherproto.Report) {
 	if c == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, time.Second)
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
 	defer cancel()
 	_ = c.Report(ctx, r)
 }

@@ -76,7 +76,7 @@ func serving(t *testing.T, vch spec.VCH) (addr string) {
 func fetch(url string, tc *tls.Config) (string, error) {
 	tr := &http.Transport{TLSClientConfig: tc}
 	defer tr.CloseIdleConnections()
-	res, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Get(url)
+	res, err := (&http.Client{Transport: tr, Timeout: time.Minute}).Get(url)
 	if err != nil {
 		return "", err
 	}

@@ -162,9 +162,12 @@ func (f *fixture) thumbprint() string {
 	return soap.ThumbprintSHA256(c.ConnectionState().PeerCertificates[0])
 }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 func (f *fixture) create() CreateOptions {
 	o := CreateOptions{
-		Target: f.target(), Timeout: 20 * time.Second, Name: "VCH001",
+		Target: f.target(), Timeout: patience, Name: "VCH001",
 		BridgeNetwork: "VCH Bridge", ExternalNetwork: "VM Network", ImageDatastore: "mydatastore",
 		ApplianceISO: filepath.Join(f.work, applianceISO), BootstrapISO: filepath.Join(f.work, bootstrapISO),
 	}
@@ -175,7 +178,7 @@ func (f *fixture) create() CreateOptions {
 }
 
 func (f *fixture) delete() DeleteOptions {
-	return DeleteOptions{Target: f.target(), Name: "VCH001", Timeout: 20 * time.Second}
+	return DeleteOptions{Target: f.target(), Name: "VCH001", Timeout: patience}
 }
 
 var stamps = regexp.MustCompile(`(?m)^([A-Z]{4})\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\] `)

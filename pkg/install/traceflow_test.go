@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 )
@@ -23,7 +22,7 @@ func TestTraceflow(t *testing.T) {
 		t.Errorf("the VCH has the policies %q", got)
 	}
 	o := TraceOptions{
-		Read: ReadOptions{Target: f.target(), Timeout: 20 * time.Second},
+		Read: ReadOptions{Target: f.target(), Timeout: patience},
 		Name: "VCH001", From: "web1", To: "web2", Proto: "tcp", Port: 80, Dial: f.guest.dial,
 	}
 	log := f.env().Log

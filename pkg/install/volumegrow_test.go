@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 )
@@ -15,7 +14,7 @@ func TestGrowVolume(t *testing.T) {
 	ctx := context.Background()
 	must(t, Create(ctx, f.create(), f.env()))
 	o := GrowOptions{
-		Read: ReadOptions{Target: f.target(), Timeout: 20 * time.Second},
+		Read: ReadOptions{Target: f.target(), Timeout: patience},
 		Name: "VCH001", Volume: "db", Size: "2GB", Dial: f.guest.dial,
 	}
 	log := f.env().Log
@@ -39,7 +38,7 @@ func TestGrowCertificate(t *testing.T) {
 	c.TLS.CName = "vch.example"
 	must(t, Create(ctx, c, f.env()))
 	o := GrowOptions{
-		Read: ReadOptions{Target: f.target(), Timeout: 20 * time.Second},
+		Read: ReadOptions{Target: f.target(), Timeout: patience},
 		Name: "VCH001", Volume: "db", Size: "2GB", Dial: f.guest.dial, CertDir: f.work + "/nothing",
 	}
 	log := f.env().Log

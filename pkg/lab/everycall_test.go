@@ -27,7 +27,7 @@ func TestEveryCallWithNothing(t *testing.T) {
 			for name, rt := range callsOf(r.l, obj) {
 				req := reflect.New(rt)
 				req.Elem().FieldByName("This").Set(reflect.ValueOf(obj.Reference()))
-				ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+				ctx, cancel := context.WithTimeout(r.ctx, patience)
 				if err := rawCall(ctx, r, name, req.Interface()); err != nil {
 					t.Errorf("%s of %s: %v", name, obj.Reference(), err)
 				}

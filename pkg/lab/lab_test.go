@@ -69,7 +69,7 @@ func TestDispatch(t *testing.T) {
 		for got := ""; got != "told"; {
 			select {
 			case got = <-told:
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("a filter on a leaf is not told of it")
 			}
 		}
@@ -91,7 +91,7 @@ func TestPanicInACall(t *testing.T) {
 	go func() { done <- r.read(vm.Reference(), "name") }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the VM's lock is still held")
 	}
 }

@@ -87,7 +87,7 @@ func TestLostDatastore(t *testing.T) {
 		file := filepath.Join(r.dir("mydatastore"), "c", "c.vmx")
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
-		for end := time.Now().Add(10 * time.Second); ; <-tick.C {
+		for end := time.Now().Add(patience); ; <-tick.C {
 			text, err := os.ReadFile(file)
 			if err == nil && strings.Contains(string(text), `guestinfo..said = "meanwhile"`) {
 				break

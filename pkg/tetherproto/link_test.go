@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -59,6 +60,9 @@ func (f *fault) damage(out []byte) []byte {
 	return out
 }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 // line is a guest and an engine joined by pipes that come and go.
 type line struct {
 	t        *testing.T
@@ -86,11 +90,10 @@ func newLine(t *testing.T, bad fault) *line {
 	t.Cleanup(func() {
 		cancel()
 		l.wg.Wait()
-		for range 200 {
+		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 			if runtime.NumGoroutine() <= before {
 				return
 			}
-			time.Sleep(5 * time.Millisecond)
 		}
 		buf := make([]byte, 1<<16)
 		t.Errorf("goroutines are left over:\n%s", buf[:runtime.Stack(buf, true)])
@@ -138,7 +141,7 @@ func (l *line) engine(s *Stream) {
 			if link != nil {
 				link.fail(ErrReset)
 			}
-			link = NewLink(LinkConfig{KeepAlive: 20 * time.Second})
+			link = NewLink(LinkConfig{KeepAlive: patience})
 			l.link = link
 			l.got <- link
 		}
@@ -154,7 +157,7 @@ func (l *line) engine(s *Stream) {
 
 func (l *line) accept() *Link {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(l.ctx, patience)
 	defer cancel()
 	link, err := l.listener.Accept(ctx)
 	if err != nil {
@@ -178,7 +181,7 @@ func transfer(t *testing.T, a, b *Link, size int, meanwhile func()) {
 	var wg sync.WaitGroup
 	send := func(l *Link, data []byte) {
 		wg.Go(func() {
-			_ = l.SetWriteDeadline(time.Now().Add(20 * time.Second))
+			_ = l.SetWriteDeadline(time.Now().Add(patience))
 			if n, err := l.Write(data); err != nil || n != len(data) {
 				l.mu.Lock()
 				t.Errorf("write: %d of %d, %v: base %d next %d limit %d cwnd %d waiting %d synced %v rto %v at %v wake %d",
@@ -190,7 +193,7 @@ func transfer(t *testing.T, a, b *Link, size int, meanwhile func()) {
 	receive := func(l *Link, want []byte) {
 		wg.Go(func() {
 			got := make([]byte, len(want))
-			_ = l.SetReadDeadline(time.Now().Add(20 * time.Second))
+			_ = l.SetReadDeadline(time.Now().Add(patience))
 			n, err := io.ReadFull(l, got)
 			if err != nil || sha256.Sum256(got) != sha256.Sum256(want) {
 				t.Errorf("received %d of %d bytes, equal %v: %v", n, len(want), bytes.Equal(got, want), err)
@@ -325,7 +328,10 @@ func (u *uncloseable) Read(b []byte) (int, error) {
 	}
 }
 
-func TestCloseDeliversEverything(t *testing.T) {
+// The clock stands still while anybody works: Close does not wait for ever.
+func TestCloseDeliversEverything(t *testing.T) { synctest.Test(t, testCloseDeliversEverything) }
+
+func testCloseDeliversEverything(t *testing.T) {
 	l := newLine(t, fault{drop: 0.01})
 	l.connect()
 	guest, engine := l.accept(), <-l.got
@@ -377,7 +383,10 @@ func TestSlowReaderBoundsMemory(t *testing.T) {
 	}
 }
 
-func TestLatencyOfOneByte(t *testing.T) {
+// The clock stands still while anybody works: what passes is waited for in vain.
+func TestLatencyOfOneByte(t *testing.T) { synctest.Test(t, testLatencyOfOneByte) }
+
+func testLatencyOfOneByte(t *testing.T) {
 	l := newLine(t, fault{})
 	l.connect()
 	guest, engine := l.accept(), <-l.got
@@ -443,7 +452,7 @@ func TestFrameCutShortHidesNothing(t *testing.T) {
 				}
 			}
 		}()
-		_ = b.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = b.SetReadDeadline(time.Now().Add(patience))
 		if f, _, err := r.next(); err != nil || f.typ != frameProbe {
 			t.Errorf("cut at %d: %+v, %v", cut, f, err)
 		}

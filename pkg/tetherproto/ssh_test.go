@@ -381,7 +381,7 @@ func TestKeysArePinned(t *testing.T) {
 		}
 		select {
 		case err = <-done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("the guest waits")
 		}
 		if err == nil {

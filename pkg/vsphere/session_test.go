@@ -271,12 +271,15 @@ func expect(t *testing.T, got <-chan Change, vm VM, kind string) {
 	}
 }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 func await[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing came")
 		panic("unreachable")
 	}

@@ -114,6 +114,9 @@ func (g *guest) Attach(_ context.Context, _ tetherproto.AttachRequest, join func
 	return err
 }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 // start runs a Server for the test; keys are the host keys by container.
 func start(t *testing.T, engine ssh.Signer, keys map[string]ssh.PublicKey, report func(string, tetherproto.Report)) (*Server, string, func()) {
 	t.Helper()
@@ -121,7 +124,7 @@ func start(t *testing.T, engine ssh.Signer, keys map[string]ssh.PublicKey, repor
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(Config{Signer: engine, Report: report, Log: quiet(), Handshake: 5 * time.Second,
+	s := New(Config{Signer: engine, Report: report, Log: quiet(), Handshake: patience,
 		HostKey: func(_ context.Context, id string) (ssh.PublicKey, error) {
 			if k := keys[id]; k != nil {
 				return k, nil
@@ -143,7 +146,7 @@ func start(t *testing.T, engine ssh.Signer, keys map[string]ssh.PublicKey, repor
 
 func session(t *testing.T, s *Server) *Session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	sess, err := s.Session(ctx, id)
 	if err != nil {
@@ -155,7 +158,7 @@ func session(t *testing.T, s *Server) *Session {
 // echo sends text through the process and wants it back.
 func echo(t *testing.T, sess *Session, text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var out bytes.Buffer
 	if err := sess.Attach(ctx, spec.Streams{Stdin: strings.NewReader(text), Stdout: &out}); err != nil {
@@ -197,7 +200,7 @@ func TestSessionOverRawLine(t *testing.T) {
 	s.Drop(id)
 	select {
 	case <-sess.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("Drop does not end the session")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -144,7 +143,7 @@ func TestPause(t *testing.T) {
 	if err := e.Pause(ctx, c.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Stop(ctx, c.ID, "", 10*time.Second); err != nil {
+	if err := e.Stop(ctx, c.ID, "", patience); err != nil {
 		t.Fatal(err)
 	}
 	if v, _ := e.Container(c.ID); v.Status.Paused {

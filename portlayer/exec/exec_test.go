@@ -62,7 +62,7 @@ func TestLife(t *testing.T) {
 			if err := e.Remove(t.Context(), c.ID, false); !errdefs.IsConflict(err) {
 				t.Errorf("remove of one that runs: %v", err)
 			}
-			if err := e.Stop(t.Context(), c.ID, "", 10*time.Second); err != nil {
+			if err := e.Stop(t.Context(), c.ID, "", patience); err != nil {
 				t.Fatal(err)
 			}
 			st, err := e.Wait(t.Context(), c.ID, false)
@@ -411,7 +411,7 @@ func TestStopAndKill(t *testing.T) {
 
 func TestStopDuringBoot(t *testing.T) {
 	for name, stop := range map[string]func(*engine, string) error{
-		"stop":   func(e *engine, id string) error { return e.Stop(context.Background(), id, "", 10*time.Second) },
+		"stop":   func(e *engine, id string) error { return e.Stop(context.Background(), id, "", patience) },
 		"kill":   func(e *engine, id string) error { return e.Signal(context.Background(), id, "SIGKILL") },
 		"remove": func(e *engine, id string) error { return e.Remove(context.Background(), id, true) },
 	} {

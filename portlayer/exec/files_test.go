@@ -157,7 +157,7 @@ func (e *engine) vm(id string) vsphere.VM {
 // rests waits until a container's VM is as it was: off and without a mode.
 func (e *engine) rests(id string) {
 	e.lab.t.Helper()
-	for end := time.Now().Add(15 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		c, err := e.find(id)
 		if err != nil {
 			e.lab.t.Fatal(err)
@@ -179,7 +179,7 @@ func quick(c *Config) { c.FilesLinger = 50 * time.Millisecond }
 // starts and goes after it as ever.
 func TestFilesOfStopped(t *testing.T) {
 	both(t, func(t *testing.T, l *lab) {
-		e := l.boot(func(c *Config) { c.FilesLinger = 300 * time.Millisecond })
+		e := l.boot(func(c *Config) { c.FilesLinger = time.Hour })
 		c := container(1)
 		if _, err := e.Create(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -209,7 +209,6 @@ func TestFilesOfStopped(t *testing.T) {
 		if err := e.Stop(t.Context(), c.ID, "", 0); err != nil {
 			t.Errorf("stop of one that does not run: %v", err)
 		}
-		e.rests(c.ID)
 		for range 2 {
 			if err := e.Start(t.Context(), c.ID); err != nil {
 				t.Fatal(err)

@@ -230,7 +230,7 @@ func container(n int) spec.Container {
 func (l *lab) files() string {
 	l.t.Helper()
 	text := l.listing()
-	for end := time.Now().Add(2 * time.Second); strings.Contains(text, "/creating/") && time.Now().Before(end); text = l.listing() {
+	for end := time.Now().Add(patience); strings.Contains(text, "/creating/") && time.Now().Before(end); text = l.listing() {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return text
@@ -566,12 +566,15 @@ func (l *line) Follow(ctx context.Context, after logframe.Position, each func(lo
 
 var _ Line = (*line)(nil)
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 func wait[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(15 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing came")
 		panic("unreachable")
 	}

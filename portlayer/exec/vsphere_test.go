@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -73,7 +72,7 @@ func TestRestart(t *testing.T) {
 		if err != nil || v.Container.Endpoints[0].IP != "172.16.0.6/16" {
 			t.Errorf("the next address is %s, %v", v.Container.Endpoints[0].IP, err)
 		}
-		if err := e.Stop(t.Context(), container(3).ID, "", 10*time.Second); err != nil {
+		if err := e.Stop(t.Context(), container(3).ID, "", patience); err != nil {
 			t.Error(err)
 		}
 		for n := range 4 {
@@ -362,7 +361,7 @@ func TestManyAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 			if n%2 == 0 {
-				if err := e.Stop(ctx, c.ID, "", 10*time.Second); err != nil {
+				if err := e.Stop(ctx, c.ID, "", patience); err != nil {
 					t.Error(err)
 				}
 			}

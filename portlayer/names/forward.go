@@ -34,6 +34,7 @@ type forwarder struct {
 	cache   *cache
 	limits  *limits
 	timeout time.Duration // of one try
+	total   time.Duration // of one question
 
 	// last is the upstream that answered last: it is asked first, so that one
 	// that is down costs its timeout once and not for each question.
@@ -55,7 +56,7 @@ func (f *forwarder) ask(ctx context.Context, req *dns.Msg, from netip.Addr) (*dn
 		return nil, false, fmt.Errorf("too many questions wait for an answer: %w", errdefs.ErrResourceExhausted)
 	}
 	defer f.limits.give(from)
-	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.total)
 	defer cancel()
 	m, err := f.try(ctx, question(req), servers)
 	if err != nil {

@@ -46,7 +46,7 @@ func New(cfg Config) *Server {
 		s.log = logrus.NewEntry(logrus.StandardLogger())
 	}
 	s.forward = &forwarder{
-		upstreams: cfg.Upstreams, own: s.own, timeout: tryTimeout,
+		upstreams: cfg.Upstreams, own: s.own, timeout: tryTimeout, total: totalTimeout,
 		cache: newCache(time.Now), limits: newLimits(maxForwards, maxClientForwards),
 	}
 	s.table.Store(&table{})

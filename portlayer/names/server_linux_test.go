@@ -59,12 +59,15 @@ func run(t *testing.T, s *Server, views ...View) *Server {
 	return s
 }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 // within waits for a state.
 func within(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	end := time.After(5 * time.Second)
+	end := time.After(patience)
 	for !is() {
 		select {
 		case <-tick.C:
@@ -95,7 +98,7 @@ func ask(t *testing.T, network, from string, server netip.AddrPort, q *dns.Msg) 
 	} else {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
-	c := &dns.Client{Net: network, Dialer: d, Timeout: 8 * time.Second}
+	c := &dns.Client{Net: network, Dialer: d, Timeout: patience}
 	m, _, err := c.Exchange(q, server.String())
 	if err != nil {
 		t.Fatalf("ask %s for %s: %v", server, q.Question[0].Name, err)
@@ -358,13 +361,14 @@ func TestSilentUpstream(t *testing.T) {
 	s := New(Config{Port: AnyPort, Log: quiet(), Upstreams: func() []string { return []string{silent.addr, good.addr} }})
 	s.forward.timeout = 50 * time.Millisecond
 	gate := at(t, run(t, s, loopView("front", "127.18.0.1")), "127.18.0.1")
-	if got := show(ask(t, "udp", "127.18.0.2", gate, query("a.example.")), answered); !strings.Contains(got, "192.0.2.7") {
-		t.Errorf("got %s", got)
-	}
+	// On a slow machine the other one may be too late too, at first.
+	within(t, "the other's answer", func() bool {
+		return strings.Contains(show(ask(t, "udp", "127.18.0.2", gate, query("a.example.")), answered), "192.0.2.7")
+	})
 
 	s = New(Config{Port: AnyPort, Log: quiet(), Upstreams: func() []string { return []string{silent.addr} }})
 	s.forward.limits = newLimits(3, 2)
-	s.forward.timeout = time.Minute
+	s.forward.timeout, s.forward.total = time.Hour, time.Hour
 	gate = at(t, run(t, s, loopView("front", "127.18.0.1")), "127.18.0.1")
 	d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP("127.18.0.2")}}
 	nc, err := d.Dial("udp", gate.String())
@@ -469,7 +473,7 @@ func TestManyAtOnce(t *testing.T) {
 type dnsClient string
 
 func (from dnsClient) exchange(q *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
-	c := &dns.Client{Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(string(from))}}, Timeout: 5 * time.Second}
+	c := &dns.Client{Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(string(from))}}, Timeout: patience}
 	m, _, err := c.Exchange(q, server.String())
 	return m, err
 }

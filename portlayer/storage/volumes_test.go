@@ -163,10 +163,13 @@ func (f *volumes) names() []string {
 	return out
 }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 // until waits for what a background look brings.
 func (f *volumes) until(what string, ok func() bool) {
 	f.t.Helper()
-	deadline := time.NewTimer(5 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -23,7 +23,7 @@ func TestDown(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the lab goes on")
 	}
 	out.Reset()

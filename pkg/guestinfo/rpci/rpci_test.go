@@ -231,7 +231,7 @@ func TestLateAnswersAreNotMixedUp(t *testing.T) {
 }
 
 func TestPatientReaderWaitsForTheHost(t *testing.T) {
-	r := &patientReader{f: &twice{}, closed: make(chan struct{}), until: time.Now().Add(5 * time.Second)}
+	r := &patientReader{f: &twice{}, closed: make(chan struct{}), until: time.Now().Add(time.Minute)}
 	b, err := io.ReadAll(io.LimitReader(r, 2))
 	if string(b) != "ab" || err != nil {
 		t.Errorf("%q %v", b, err)

@@ -132,12 +132,15 @@ type polling struct{ line }
 
 func (p polling) Send(b []byte) error { return WriteFrame(p.c, b) }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 func wait[T any](t *testing.T, what string, ch <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("timed out: %s", what)
 		panic("unreachable")
 	}
@@ -238,7 +241,7 @@ func testToolsTimeout(t *testing.T) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("timed out: %s", what)
 		}

@@ -60,6 +60,15 @@ const (
 // which it prefers where they are not.
 const cpuTCG = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand,+rdseed"
 
+// leastMaxCPUs is how many CPUs a VM could have at the least, under TCG. A kernel
+// of ours that could get a second one does not take the TSC of such a CPU for a
+// clock (unsynchronized_tsc of arch/x86/kernel/tsc.c), but the HPET, whose
+// frequency it reads. That of the TSC, which under TCG is the host's, it can only
+// measure, and prefers the PIT for that to the HPET (pit_calibrate_tsc there): when
+// a busy host lets QEMU wait in that moment, a sixth or a fortieth of it came out,
+// and the guest's clock ran that many times too fast.
+const leastMaxCPUs = 2
+
 // Args are QEMU's arguments for m. Pure; the guest starts stopped.
 func Args(m machine.Machine, p Paths, a Accel) []string {
 	b := &argList{}
@@ -72,11 +81,12 @@ func Args(m machine.Machine, p Paths, a Accel) []string {
 	case "kvm":
 		b.add("-accel", "kvm")
 		b.add("-cpu", "host")
+		b.size(m, 1)
 	default:
 		b.add("-accel", fmt.Sprintf("tcg,tb-size=%d", a.TBSizeMB))
 		b.add("-cpu", cpuTCG)
+		b.size(m, leastMaxCPUs)
 	}
-	b.size(m)
 	b.add("-no-user-config", "-nodefaults")
 	b.add("-display", "none")
 	b.add("-rtc", "base=utc")
@@ -100,15 +110,17 @@ func (b *argList) device(format string, a ...any)  { b.add("-device", fmt.Sprint
 func (b *argList) chardev(format string, a ...any) { b.add("-chardev", fmt.Sprintf(format, a...)) }
 
 // size lets room for what may come while the VM runs.
-func (b *argList) size(m machine.Machine) {
-	smp, mem := fmt.Sprint(max(1, m.CPUs)), fmt.Sprintf("size=%dM", m.MemoryMB)
-	if m.MaxCPUs > max(1, m.CPUs) {
-		smp += fmt.Sprintf(",maxcpus=%d", m.MaxCPUs)
+func (b *argList) size(m machine.Machine, leastMaxCPUs int) {
+	cpus := max(1, m.CPUs)
+	smp := fmt.Sprint(cpus)
+	if most := max(m.MaxCPUs, leastMaxCPUs); most > cpus {
+		smp += fmt.Sprintf(",maxcpus=%d", most)
 	}
+	b.add("-smp", smp)
+	mem := fmt.Sprintf("size=%dM", m.MemoryMB)
 	if m.MaxMemoryMB > m.MemoryMB {
 		mem += fmt.Sprintf(",slots=%d,maxmem=%dM", memorySlots, m.MaxMemoryMB)
 	}
-	b.add("-smp", smp)
 	b.add("-m", mem)
 }
 

@@ -66,7 +66,7 @@ func TestEndStrays(t *testing.T) {
 	defer h.Close()
 	h.claimed(h.paths(m))
 	later := process("aaaaaaaaaaaa", same) // started by this lab itself
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	h.EndStrays(ctx)
 	select {

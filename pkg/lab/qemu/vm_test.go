@@ -23,7 +23,7 @@ import (
 	"github.com/vic-engine/vic/pkg/lab/qemu/qemutest"
 )
 
-const limit = 30 * time.Second
+const limit = 2 * time.Minute
 
 func TestBootTiny(t *testing.T) {
 	began := time.Now()

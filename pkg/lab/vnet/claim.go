@@ -75,7 +75,7 @@ func (c *Claim) Close() error {
 
 // holderLimit is how long the other lab has to say its name. A stopped one says
 // nothing.
-const holderLimit = time.Second
+const holderLimit = 5 * time.Second
 
 func holder(at netip.AddrPort) string {
 	const unknown = "another program"

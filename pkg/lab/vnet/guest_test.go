@@ -181,7 +181,7 @@ func (g *guest) exchange(m *dhcpv4.DHCPv4, want dhcpv4.MessageType) *dhcpv4.DHCP
 	_ = g.stack.AddProtocolAddress(nic, zero, stack.AddressProperties{})
 	defer g.stack.RemoveAddress(nic, tcpip.AddrFrom4([4]byte{}))
 	buf := make([]byte, 2048)
-	for range 20 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if _, err := c.WriteTo(m.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ServerPort}); err != nil {
 			g.t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func (g *guest) listen(port uint16) net.Listener {
 }
 
 func (g *guest) dial(a netip.Addr, port uint16) (*gonet.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return gonet.DialContextTCP(ctx, g.stack, tcpip.FullAddress{NIC: nic, Addr: tcpAddr(a), Port: port}, ipv4.ProtocolNumber)
 }

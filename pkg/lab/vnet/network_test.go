@@ -54,7 +54,7 @@ type halfConn interface {
 // ask writes text, closes its direction and reads all.
 func ask(c halfConn, text []byte) ([]byte, error) {
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	werr := make(chan error, 1)
 	go func() {
 		_, err := c.Write(text)
@@ -225,7 +225,7 @@ func TestForward(t *testing.T) {
 
 	// A port that nobody serves resets its client.
 	if c, err = net.Dial("tcp", netip.AddrPortFrom(shown, 18082).String()); err == nil {
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		_, err = c.Read(make([]byte, 1))
 	}
 	if !errors.Is(err, syscall.ECONNRESET) {
@@ -243,7 +243,7 @@ func TestForward(t *testing.T) {
 	}
 	g.off()
 	for _, c := range []net.Conn{open, open2} {
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("connection with a VM that is off: %v", err)
 		}
@@ -410,10 +410,13 @@ func TestBadFrame(t *testing.T) {
 	}
 }
 
+// patience bounds what must happen; it only ends tests that fail.
+const patience = time.Minute
+
 func eventually(t testing.TB, what string, f func() error) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if err = f(); err == nil {
 			return
 		}

@@ -66,7 +66,7 @@ func (w *wire) hears(id byte) {
 		if f[len(f)-1] != id {
 			w.t.Fatalf("got frame %d, want %d", f[len(f)-1], id)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		w.t.Fatalf("frame %d did not come", id)
 	}
 }
@@ -77,7 +77,7 @@ func TestSecurity(t *testing.T) {
 	n := lab(t, Config{NoForwards: true})
 	a, b, c := wired(t, n, "bridge", mac1), wired(t, n, "bridge", mac2), wired(t, n, "bridge", mac3)
 	// All are there once all hear of the others.
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		n.mu.Lock()
 		s := n.switches["bridge"]
 		n.mu.Unlock()
