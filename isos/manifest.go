@@ -171,6 +171,8 @@ func Bootstrap() Manifest {
 		Volume:  "VIC_BOOTSTRAP",
 		Cmdline: "console=ttyS2,115200 " + quiet + takeMemory,
 		Modules: append(append(bootModules(), Module{Name: "overlay"},
+			Module{Name: "sch_ingress", Demand: DemandFilter},
+			Module{Name: "cls_bpf", Demand: DemandFilter},
 			Module{Name: "nf_tables", Demand: DemandFilter + "," + DemandTrust + "," + DemandPolicy},
 			Module{Name: "nf_conntrack", Options: moreConnections, Demand: DemandTrust + "," + DemandPolicy},
 			Module{Name: "nft_ct", Demand: DemandTrust + "," + DemandPolicy},

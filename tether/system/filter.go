@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,12 +37,13 @@ type Peer struct {
 	Addresses []string
 }
 
-// A Ruleset is a Filter in the terms of nftables: rules that stay as they are, and
-// the sets that they look into.
+// A Ruleset is a Filter in the terms of nftables, which say best what it does: rules
+// that stay as they are, and the sets that they look into. What is not accepted is
+// dropped. A LinkFilter brings it into the kernel.
 type Ruleset struct {
-	Table, Link string
-	Sets        []FilterSet
-	Rules       []FilterRule
+	Link  string
+	Sets  []FilterSet
+	Rules []FilterRule
 }
 
 // FilterSet is a named set whose elements are values of Fields, one after another.
@@ -83,11 +85,6 @@ const (
 // Offsets of Ethernet (IEEE 802.3), IPv4 (RFC 791) and ARP (RFC 826).
 func etherSource() Field { return Field{"ether saddr", "ether_addr", 6, 6} }
 func etherType() Field   { return Field{"ether type", "ether_type", 12, 2} }
-
-// etherBoth is the source and, next to it, the type: one load for what every frame
-// of IPv4 is asked. It fills the two registers of nftables' ether_addr, which is the
-// kind that comes nearest.
-func etherBoth() Field   { return Field{"@ll,48,64", "ether_addr", 6, 8} }
 func ipSource() Field    { return Field{"ip saddr", "ipv4_addr", 26, 4} }
 func arpKind() Field     { return Field{"@ll,112,48", "integer", 14, 6} }
 func arpHardware() Field { return Field{"arp saddr ether", "ether_addr", 22, 6} }
@@ -95,7 +92,7 @@ func arpAddress() Field  { return Field{"arp saddr ip", "ipv4_addr", 28, 4} }
 
 // Ruleset gives the rules and sets of f, or says what is wrong with it.
 func (f Filter) Ruleset() (Ruleset, error) {
-	r := Ruleset{Table: "vic_" + f.Link, Link: f.Link}
+	r := Ruleset{Link: f.Link}
 	var errs []error
 	mac := func(s string) []byte {
 		m, err := net.ParseMAC(s)
@@ -108,13 +105,12 @@ func (f Filter) Ruleset() (Ruleset, error) {
 		}
 		return m
 	}
-	etherIPv4 := []byte{0x08, 0x00}
 	var own, ownARP, peers, peersARP, gateway, gatewayARP [][]byte
 	var six filter6
 	self := mac(f.MAC)
 	ips, ips6 := f.ips(f.Addresses, &errs)
 	for _, ip := range ips {
-		own = append(own, slices.Concat(self, etherIPv4, ip))
+		own = append(own, slices.Concat(self, ip))
 		ownARP = append(ownARP, slices.Concat(self, self, ip))
 	}
 	six.own.add(self, ips6)
@@ -125,29 +121,30 @@ func (f Filter) Ruleset() (Ruleset, error) {
 		}
 		ips, ips6 := f.ips(p.Addresses, &errs)
 		for _, ip := range ips {
-			peers = append(peers, slices.Concat(m, etherIPv4, ip))
+			peers = append(peers, slices.Concat(m, ip))
 			peersARP = append(peersARP, slices.Concat(m, m, ip))
 		}
 		six.peers.add(m, ips6)
 	}
 	if f.GatewayMAC != "" {
 		m := mac(f.GatewayMAC)
-		gateway, gatewayARP = append(gateway, slices.Concat(m, etherIPv4)), append(gatewayARP, slices.Concat(m, m))
+		gateway, gatewayARP = append(gateway, m), append(gatewayARP, slices.Concat(m, m))
 	}
 	if len(errs) > 0 {
 		return Ruleset{}, errors.Join(errs...)
 	}
+	ipv4 := []Match{{etherType(), []byte{0x08, 0x00}}}
 	// Ethernet's ARP for IPv4: the fields are where they are only in that.
 	arp := []Match{{etherType(), []byte{0x08, 0x06}}, {arpKind(), []byte{0, 1, 0x08, 0, 6, 4}}}
 	add := func(chain, name string, head []Match, elements [][]byte, fields ...Field) {
 		r.Rules = append(r.Rules, FilterRule{Chain: chain, Head: head, Sets: []FilterSet{r.set(name, elements, fields...)}})
 	}
-	add(chainIn, "peers", nil, peers, etherBoth(), ipSource())
-	add(chainIn, "gateway", nil, gateway, etherBoth())
+	add(chainIn, "peers", ipv4, peers, etherSource(), ipSource())
+	add(chainIn, "gateway", ipv4, gateway, etherSource())
 	add(chainIn, "peers_arp", arp, peersARP, etherSource(), arpHardware(), arpAddress())
 	// The gateway asks with any of its addresses, and it has many.
 	add(chainIn, "gateway_arp", arp, gatewayARP, etherSource(), arpHardware())
-	add(chainOut, "own", nil, own, etherBoth(), ipSource())
+	add(chainOut, "own", ipv4, own, etherSource(), ipSource())
 	add(chainOut, "own_arp", arp, ownARP, etherSource(), arpHardware(), arpAddress())
 	if len(six.own.pairs) > 0 {
 		r.six(six, gatewayARP)
@@ -184,10 +181,10 @@ func (f Filter) ips(list []string, errs *[]error) (four, six [][]byte) {
 	return four, six
 }
 
-// String is the ruleset as `nft list` would show it.
+// String is the ruleset as `nft list` would show it if it were one of nftables.
 func (r Ruleset) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table netdev %s {\n", r.Table)
+	fmt.Fprintf(&b, "table netdev vic_%s {\n", r.Link)
 	for _, s := range r.Sets {
 		fmt.Fprintf(&b, "\tset %s {\n\t\ttype %s\n", s.Name, names(s.Fields, func(f Field) string { return f.Kind }))
 		if len(s.Elements) > 0 {
@@ -238,8 +235,6 @@ func (s FilterSet) element(e []byte) string {
 			list = append(list, strconv.Itoa(int(v[0])))
 		case 6:
 			list = append(list, net.HardwareAddr(v).String())
-		case 8:
-			list = append(list, fmt.Sprintf("0x%x", v))
 		default:
 			list = append(list, net.IP(v).String())
 		}
@@ -259,17 +254,55 @@ func (s FilterSet) key(e []byte) []byte {
 	return out
 }
 
-// room is how many elements the set in the kernel can have: with a number it is a
-// hash table of fixed size, in which looking up takes less than in one that grows.
-// There is space for some to come.
+// of gives the rules of one chain and the sets that they look into.
+func (r Ruleset) of(chain string) Ruleset {
+	out, used := Ruleset{Link: r.Link}, map[string]bool{}
+	for _, rule := range r.Rules {
+		if rule.Chain != chain {
+			continue
+		}
+		out.Rules = append(out.Rules, rule)
+		for _, s := range rule.Sets {
+			used[s.Name] = true
+		}
+	}
+	for _, s := range r.Sets {
+		if used[s.Name] {
+			out.Sets = append(out.Sets, s)
+		}
+	}
+	return out
+}
+
+// same tells whether r differs from another ruleset in elements only.
+func (r Ruleset) same(as Ruleset) bool {
+	return r.Link == as.Link && reflect.DeepEqual(r.Rules, as.Rules) && slices.EqualFunc(r.Sets, as.Sets, func(x, y FilterSet) bool { return x.Name == y.Name })
+}
+
+// room is how many elements the set in the kernel can have. There is space for some
+// to come.
 func (s FilterSet) room() uint32 {
 	return max(64, uint32(1)<<bits.Len(uint(2*len(s.Elements))))
 }
 
-// fits tells whether r differs from what the kernel has of another ruleset in
-// elements only, and there is room for them.
+// fits tells whether r is the same as another ruleset, and there is room for its
+// elements in what was made for that.
 func (r Ruleset) fits(in Ruleset) bool {
-	return r.Table == in.Table && r.Link == in.Link && slices.EqualFunc(r.Sets, in.Sets, func(x, y FilterSet) bool {
-		return x.Name == y.Name && len(x.Elements) <= int(y.room())
-	})
+	if !r.same(in) {
+		return false
+	}
+	for i, s := range r.Sets {
+		if len(s.Elements) > int(in.Sets[i].room()) {
+			return false
+		}
+	}
+	return true
+}
+
+// size is the length of an element, in bytes.
+func (s FilterSet) size() (n uint32) {
+	for _, f := range s.Fields {
+		n += f.Len
+	}
+	return n
 }

@@ -1,45 +1,25 @@
 package system
 
 import (
+	"errors"
 	"fmt"
-	"math/bits"
-	"slices"
-
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 )
 
-// etherLen is the length of an Ethernet header without a tag.
-const etherLen = 14
-
-// reg32 is the first of nftables' registers of four bytes (NFT_REG32_00 of
-// linux/netfilter/nf_tables.h).
-const reg32 = 8
-
-// setChunk is how many elements go into one netlink message, whose lists are at
-// most 64 KiB.
-const setChunk = 500
-
-// filterBuffer holds one transaction: about 60 bytes for each element.
-const filterBuffer = 4 << 20
-
-// A LinkFilter is the filter of one interface in the kernel. Its methods must not
-// be called at the same time. The zero value filters nothing.
+// A LinkFilter is the filter of one interface in the kernel. Its methods must not be
+// called at the same time. The zero value filters nothing.
 type LinkFilter struct {
-	have *Ruleset
-	made Ruleset // whose sets' sizes those in the kernel have
-	xdp  *XDPHold
+	in  inFilter
+	out outFilter
+	xdp *XDPHold
 }
 
-// Set makes r the filter of its interface, in one transaction: of what was
-// before, all or nothing stays. When only the sets change, the chains stay, and no
-// frame meets another filter than the old one or the new one.
+// Set makes r the filter of its interface. With an error the one from before stays,
+// each direction for itself. When only the sets change, no frame meets another
+// filter than the old one or the new one.
 func (l *LinkFilter) Set(r Ruleset) error {
-	if err := l.set(r); err != nil {
+	if err := errors.Join(l.out.set(r.of(chainOut)), l.in.set(r.of(chainIn))); err != nil {
 		return fmt.Errorf("filter on %s: %w", r.Link, err)
 	}
-	l.have = &r
 	if l.xdp != nil {
 		return nil
 	}
@@ -48,173 +28,14 @@ func (l *LinkFilter) Set(r Ruleset) error {
 	return err
 }
 
-func (l *LinkFilter) set(r Ruleset) error {
-	if l.have != nil && r.fits(l.made) {
-		if err := commit(func(c *nftables.Conn) error { return changeSets(c, *l.have, r) }); err == nil {
-			return nil
-		}
-		// Somebody with the rights to do so has changed it: all anew.
-	}
-	if err := commit(func(c *nftables.Conn) error { return install(c, r) }); err != nil {
-		return err
-	}
-	l.made = r
-	return nil
-}
-
 // Remove lets everything in and out again.
 func (l *LinkFilter) Remove() error {
 	if l.xdp != nil {
 		l.xdp.Close()
 		l.xdp = nil
 	}
-	if l.have == nil {
-		return nil
-	}
-	err := commit(func(c *nftables.Conn) error {
-		t := table(*l.have)
-		c.AddTable(t) // so that it is there to be deleted
-		c.DelTable(t)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("remove the filter on %s: %w", l.have.Link, err)
-	}
-	l.have = nil
-	return nil
-}
-
-func commit(change func(*nftables.Conn) error) error {
-	c, err := nftables.New(nftables.WithSockOptions(func(conn *netlink.Conn) error {
-		return conn.SetWriteBuffer(filterBuffer)
-	}))
-	if err != nil {
-		return err
-	}
-	if err := change(c); err != nil {
-		return err
-	}
-	return c.Flush()
-}
-
-func table(r Ruleset) *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: r.Table}
-}
-
-// install replaces the whole table.
-func install(c *nftables.Conn, r Ruleset) error {
-	t := table(r)
-	c.AddTable(t) // so that it is there to be deleted
-	c.DelTable(t)
-	c.AddTable(t)
-	sets := map[string]*nftables.Set{}
-	for _, s := range r.Sets {
-		set, err := kernelSet(t, s)
-		if err != nil {
-			return err
-		}
-		set.Size = s.room()
-		if err := c.AddSet(set, nil); err != nil {
-			return fmt.Errorf("set %s: %w", s.Name, err)
-		}
-		if err := addElements(c, set, s); err != nil {
-			return err
-		}
-		sets[s.Name] = set
-	}
-	drop, priority := nftables.ChainPolicyDrop, nftables.ChainPriority(0)
-	chains := map[string]*nftables.Chain{}
-	for name, hook := range map[string]*nftables.ChainHook{chainIn: nftables.ChainHookIngress, chainOut: nftables.ChainHookEgress} {
-		chains[name] = c.AddChain(&nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeFilter, Hooknum: hook,
-			Priority: &priority, Policy: &drop, Device: r.Link})
-	}
-	for _, rule := range r.Rules {
-		c.AddRule(&nftables.Rule{Table: t, Chain: chains[rule.Chain], Exprs: compile(rule, sets)})
+	if err := errors.Join(l.in.remove(), l.out.remove()); err != nil {
+		return fmt.Errorf("remove a filter: %w", err)
 	}
 	return nil
-}
-
-// changeSets gives the sets of old the elements of r.
-func changeSets(c *nftables.Conn, old, r Ruleset) error {
-	t := table(r)
-	for i, s := range r.Sets {
-		if slices.EqualFunc(old.Sets[i].Elements, s.Elements, slices.Equal) {
-			continue
-		}
-		set, err := kernelSet(t, s)
-		if err != nil {
-			return err
-		}
-		c.FlushSet(set)
-		if err := addElements(c, set, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func kernelSet(t *nftables.Table, s FilterSet) (*nftables.Set, error) {
-	types := map[string]nftables.SetDatatype{
-		"ether_addr": nftables.TypeEtherAddr, "ipv4_addr": nftables.TypeIPAddr, "ipv6_addr": nftables.TypeIP6Addr,
-		"inet_proto": nftables.TypeInetProto, "icmpv6_type": nftables.TypeICMP6Type,
-	}
-	set := &nftables.Set{Table: t, Name: s.Name, KeyType: types[s.Fields[0].Kind]}
-	if len(s.Fields) == 1 {
-		set.KeyType.Bytes = s.Fields[0].Len
-		return set, nil
-	}
-	var parts []nftables.SetDatatype
-	for _, f := range s.Fields {
-		parts = append(parts, types[f.Kind])
-	}
-	key, err := nftables.ConcatSetType(parts...)
-	if err != nil {
-		return nil, fmt.Errorf("set %s: %w", s.Name, err)
-	}
-	set.KeyType, set.Concatenation = key, true
-	return set, nil
-}
-
-func addElements(c *nftables.Conn, set *nftables.Set, s FilterSet) error {
-	for chunk := range slices.Chunk(s.Elements, setChunk) {
-		var list []nftables.SetElement
-		for _, e := range chunk {
-			key := e
-			if len(s.Fields) > 1 {
-				key = s.key(e)
-			}
-			list = append(list, nftables.SetElement{Key: key})
-		}
-		if err := c.SetAddElements(set, list); err != nil {
-			return fmt.Errorf("set %s: %w", s.Name, err)
-		}
-	}
-	return nil
-}
-
-// compile gives the expressions of one rule.
-func compile(rule FilterRule, sets map[string]*nftables.Set) []expr.Any {
-	load := func(f Field, register uint32) expr.Any {
-		// What has come in is where the kernel says, and short fields of the network
-		// header are read without a call (nft_payload_fast_eval of
-		// net/netfilter/nf_tables_core.c).
-		if rule.Chain == chainIn && f.Offset >= etherLen && f.Len <= 4 && bits.OnesCount32(f.Len) == 1 {
-			return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: f.Offset - etherLen, Len: f.Len}
-		}
-		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseLLHeader, Offset: f.Offset, Len: f.Len}
-	}
-	var list []expr.Any
-	for _, m := range rule.Head {
-		list = append(list, load(m.Field, reg32), &expr.Cmp{Op: expr.CmpOpEq, Register: reg32, Data: m.Value})
-	}
-	for _, s := range rule.Sets {
-		register := uint32(reg32)
-		for _, f := range s.Fields {
-			list = append(list, load(f, register))
-			register += (f.Len + 3) / 4
-		}
-		set := sets[s.Name]
-		list = append(list, &expr.Lookup{SourceRegister: reg32, SetName: set.Name, SetID: set.ID})
-	}
-	return append(list, &expr.Verdict{Kind: expr.VerdictAccept})
 }

@@ -79,12 +79,16 @@ func TestSetKeys(t *testing.T) {
 	if got := s.element(e); got != "00:50:56:00:00:01 . 00:50:56:00:00:02 . 10.0.0.1" {
 		t.Error(got)
 	}
+	if s.size() != 16 {
+		t.Error(s.size())
+	}
 }
 
-// TestSetRoom: a set whose elements do not fit into the kernel's is made anew.
-func TestSetRoom(t *testing.T) {
+// TestFits: a set whose elements do not fit into the kernel's is made anew, and so
+// are other rules.
+func TestFits(t *testing.T) {
 	with := func(n int) Ruleset {
-		return Ruleset{Table: "t", Link: "eth0", Sets: []FilterSet{{Name: "peers", Elements: make([][]byte, n)}}}
+		return Ruleset{Link: "eth0", Sets: []FilterSet{{Name: "peers", Elements: make([][]byte, n)}}}
 	}
 	for _, c := range []struct {
 		made, then int
@@ -94,10 +98,11 @@ func TestSetRoom(t *testing.T) {
 			t.Errorf("%d elements in a set made for %d: %v", c.then, c.made, got)
 		}
 	}
-	other := with(1)
-	other.Sets[0].Name = "own"
-	if other.fits(with(1)) || (Ruleset{Table: "t", Link: "eth0"}).fits(with(1)) {
-		t.Error("other sets fit")
+	sets, rules := with(1), with(1)
+	sets.Sets[0].Name = "own"
+	rules.Rules = []FilterRule{{Chain: chainIn}}
+	if sets.fits(with(1)) || rules.fits(with(1)) || (Ruleset{Link: "eth0"}).fits(with(1)) || (Ruleset{Link: "eth1", Sets: with(1).Sets}).fits(with(1)) {
+		t.Error("another ruleset fits")
 	}
 }
 

@@ -99,7 +99,7 @@ func parsePort(text string) (proto string, port uint16, err error) {
 // that a process made itself. A lease is kept all the same: requests go to
 // everybody on the wire, and nowhere else.
 func (l TrustedLink) Closed() Ruleset {
-	r := Ruleset{Table: "vic_" + l.Link, Link: l.Link}
+	r := Ruleset{Link: l.Link}
 	if !l.DHCP {
 		return r
 	}
