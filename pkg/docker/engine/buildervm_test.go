@@ -96,6 +96,29 @@ func TestBuilderVM(t *testing.T) {
 	defer done()
 }
 
+// A builder gets the size that the VCH was given, and a new one when that changes.
+func TestBuilderResized(t *testing.T) {
+	h := builderHarness(t)
+	for _, c := range []struct {
+		cfg  engine.BuilderConfig
+		want []string
+	}{
+		{engine.BuilderConfig{}, []string{`"Memory":2147483648`, `"NanoCpus":2000000000`}},
+		{engine.BuilderConfig{MemoryMB: 4096, CPUs: 3}, []string{`"Memory":4294967296`, `"NanoCpus":3000000000`}},
+	} {
+		done, err := h.builder(c.cfg).Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		for _, want := range c.want {
+			if got := string(h.inspect(engine.BuilderName).HostConfig); !strings.Contains(got, want) {
+				t.Errorf("%+v: %s, want %s", c.cfg, got, want)
+			}
+		}
+	}
+}
+
 // A builder that an older configuration made is made anew, and its cache stays.
 func TestBuilderChanged(t *testing.T) {
 	h := builderHarness(t)
