@@ -54,6 +54,9 @@ func (s *Images) LoadArchive(ctx context.Context, r io.Reader, o spec.LoadOption
 }
 
 func (s *Images) loadOne(ctx context.Context, img archive.Image, o spec.LoadOptions) error {
+	if o.Unnamed {
+		img.Names = nil
+	}
 	src := spec.ImageSource{Config: img.Config, Manifest: img.Manifest, Names: img.Names}
 	for _, l := range img.Layers {
 		src.Layers = append(src.Layers, s.loadLayer(l, img.Manifest != nil, o.Progress))
