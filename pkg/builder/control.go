@@ -21,10 +21,19 @@ const (
 )
 
 // ServeControl serves BuildKit's API on a client's connection until one of the two
-// goes. conn is closed.
-func (u *Use) ServeControl(ctx context.Context, conn net.Conn) error {
-	b, to := u.b, u.conn
+// goes. conn is closed. The first call starts buildkitd, and why that cannot be is
+// each call's error: buildx opens a connection to see whether there is this API, and
+// where it is refused makes a builder of its own, whose results do not get here
+// (driver/docker in docker/buildx).
+func (b *Builder) ServeControl(ctx context.Context, conn net.Conn) error {
+	first := newFirstUse(b.Use)
+	defer first.close()
 	s := server(func(method string, s grpc.ServerStream) error {
+		u, err := first.get(s.Context())
+		if err != nil {
+			return asStatus(err)
+		}
+		to := u.conn
 		switch method {
 		case methodSolve:
 			return b.solve(s, to)

@@ -123,7 +123,7 @@ func TestConnectionsAreClosed(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	for what, serve := range map[string]func(net.Conn) error{
-		"control": func(c net.Conn) error { return u.ServeControl(over, c) },
+		"control": func(c net.Conn) error { return f.ServeControl(over, c) },
 		"session": func(c net.Conn) error { return u.ServeSession(over, c, map[string][]string{headerID: {"s"}}) },
 	} {
 		for range 20 {

@@ -366,7 +366,7 @@ func newControl(t *testing.T, u *Use) *grpc.ClientConn {
 	var wait sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	wait.Go(func() {
-		if err := u.ServeControl(ctx, theirs); err != nil {
+		if err := u.b.ServeControl(ctx, theirs); err != nil {
 			t.Errorf("control: %v", err)
 		}
 	})

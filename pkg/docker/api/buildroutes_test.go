@@ -59,7 +59,6 @@ func TestBuildRoutes(t *testing.T) {
 		{"POST /build?buildargs=[", "", "", 400, "build args"},
 		{"POST /grpc", "", "", 400, "no upgrade proto"},
 		{"POST /grpc", "websocket", "", 400, "protocol websocket not supported"},
-		{"POST /grpc", "h2c", "", 503, "no route"},
 		{"POST /session", "h2c", "", 400, "X-Docker-Expose-Session-Uuid"},
 		{"POST /session", "", "u", 400, "no upgrade proto"},
 		{"POST /session", "h2c", "u", 503, "no route"},
