@@ -169,7 +169,11 @@ cancels() {
 # A builder of one's own: a container, whose result is loaded.
 own_builder() {
 	printf '[registry."%s"]\nhttp = true\n' "$REGISTRY" >"$work/own.toml"
-	d buildx create --name own --driver docker-container --driver-opt memory=1g --buildkitd-config "$work/own.toml"
+	# buildx keeps no certificates that only variables name: it wants a context.
+	at=host=$DOCKER_HOST
+	[ -z "${DOCKER_CERT_PATH:-}" ] || at=$at,ca=$DOCKER_CERT_PATH/ca.pem,cert=$DOCKER_CERT_PATH/cert.pem,key=$DOCKER_CERT_PATH/key.pem
+	d context create here --docker "$at"
+	d buildx create --name own --driver docker-container --driver-opt memory=1g --buildkitd-config "$work/own.toml" here
 	printf 'FROM %s/library/busybox\nCOPY keep /a\n' "$REGISTRY" >"$work/own"
 	d buildx build --builder own --progress plain -t bx/own:1 --load -f "$work/own" "$work/app"
 	d run --rm bx/own:1 cat /a >"$out"
