@@ -12,7 +12,7 @@ import (
 // buildkitd runs, and what speaks with it.
 func newBuilder(vch spec.VCH, eng *engine.Engine, log *logrus.Entry) (*engine.BuilderVM, *builder.Builder, error) {
 	vm, err := eng.NewBuilderVM(engine.BuilderConfig{
-		Image: vch.BuilderImage,
+		Image: vch.BuilderImage, MemoryMB: vch.BuilderMemoryMB, CPUs: vch.BuilderCPUs,
 		Cache: vch.VolumeStores["default"] != "",
 		Registries: engine.Registries{
 			Mirrors: vch.RegistryMirrors, Insecure: vch.InsecureRegistries, CAs: vch.RegistryCAs,

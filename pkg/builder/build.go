@@ -119,6 +119,12 @@ func (u *Use) follow(ctx context.Context, ref string, p Progress) error {
 	}
 }
 
+// Check finds what is wrong with the options, before a builder is started for them.
+func (o Options) Check() error {
+	_, err := o.solve("")
+	return err
+}
+
 // solve translates the options; errors name the option.
 func (o Options) solve(ref string) (*control.SolveRequest, error) {
 	attrs := map[string]string{"image-resolve-mode": "default"}
@@ -165,6 +171,8 @@ func (o Options) solve(ref string) (*control.SolveRequest, error) {
 	}
 	set("add-hosts", hosts)
 	switch {
+	case o.Remote != "" && !isRemote(o.Remote):
+		return nil, fmt.Errorf("remote context %q: want the URL of a tar or of a Dockerfile (http, https), or a git repository (git, ssh, https): %w", o.Remote, errdefs.ErrInvalidArgument)
 	case o.Remote != "":
 		attrs["context"] = o.Remote
 	case o.Context != nil:
@@ -204,6 +212,13 @@ func (o Options) solve(ref string) (*control.SolveRequest, error) {
 		r.Exporters = []*control.Exporter{e}
 	}
 	return r, nil
+}
+
+// isRemote tells whether BuildKit can fetch a context. What else it takes there (an
+// image, a layout) is none for a classic build.
+func isRemote(remote string) bool {
+	return slices.ContainsFunc([]string{"http://", "https://", "git://", "ssh://", "git@", "github.com/"},
+		func(p string) bool { return strings.HasPrefix(remote, p) })
 }
 
 // addHosts is the frontend's form of --add-host: "name=address,…".

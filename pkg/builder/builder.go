@@ -27,7 +27,8 @@ type Config struct {
 	// called.
 	Start func(ctx context.Context) (done func(), err error)
 	// Dial opens a stream to the buildkitd that runs; it fails, or the stream ends,
-	// while that does not listen yet.
+	// while that does not listen yet. Whoever waits for an answer gives up when it
+	// fails and Exists tells that buildkitd runs no more.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Exists tells whether buildkitd was ever started, and whether it runs.
 	Exists func() (made, running bool)
@@ -53,7 +54,9 @@ type Builder struct {
 	mu    sync.Mutex // guards all below
 	conn  *grpc.ClientConn
 	users int
-	named map[string]context.CancelFunc // classic builds by their clients' ids
+	// waiting are those who wait for buildkitd's first answer.
+	waiting map[*Use]context.CancelCauseFunc
+	named   map[string]context.CancelFunc // classic builds by their clients' ids
 }
 
 // New makes a Builder; nothing is dialled before it is used.
@@ -61,7 +64,8 @@ func New(cfg Config) (*Builder, error) {
 	if cfg.Start == nil || cfg.Exists == nil || cfg.Dial == nil || cfg.Load == nil || cfg.Tag == nil || cfg.Local == nil || cfg.Blob == nil || cfg.Log == nil {
 		return nil, errors.New("builder: Start, Dial, Exists, Load, Tag, Local, Blob and Log are needed")
 	}
-	return &Builder{cfg: cfg, log: cfg.Log, exports: exports{bySession: map[string]map[string]*export{}}, named: map[string]context.CancelFunc{}}, nil
+	return &Builder{cfg: cfg, log: cfg.Log, exports: exports{bySession: map[string]map[string]*export{}},
+		waiting: map[*Use]context.CancelCauseFunc{}, named: map[string]context.CancelFunc{}}, nil
 }
 
 // answerTimeout is how long a buildkitd that was started may take until it answers:
@@ -90,16 +94,57 @@ func (b *Builder) Use(ctx context.Context) (*Use, error) {
 		return nil, err
 	}
 	u := &Use{b: b, conn: conn, end: sync.OnceFunc(func() { b.leave(); done() })}
-	wait, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if _, err := control.NewControlClient(conn).Info(wait, &control.InfoRequest{}, grpc.WaitForReady(true)); err != nil {
+	if err := u.answers(ctx); err != nil {
 		u.Close()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("the builder does not answer; what it says is in its logs: %w: %w", err, errdefs.ErrUnavailable)
+		return nil, err
 	}
 	return u, nil
+}
+
+// errEnded is what those who wait are told when buildkitd has ended.
+var errEnded = fmt.Errorf("the builder ended before it answered; what it says is in its logs: %w", errdefs.ErrUnavailable)
+
+// answers waits for buildkitd's first answer.
+func (u *Use) answers(ctx context.Context) error {
+	limited, stop := context.WithTimeout(ctx, answerTimeout)
+	defer stop()
+	wait, cancel := context.WithCancelCause(limited)
+	defer cancel(nil)
+	u.b.mu.Lock()
+	u.b.waiting[u] = cancel
+	u.b.mu.Unlock()
+	defer func() {
+		u.b.mu.Lock()
+		defer u.b.mu.Unlock()
+		delete(u.b.waiting, u)
+	}()
+	_, err := control.NewControlClient(u.conn).Info(wait, &control.InfoRequest{}, grpc.WaitForReady(true))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(context.Cause(wait), errEnded):
+		return errEnded
+	}
+	return fmt.Errorf("the builder does not answer; what it says is in its logs: %w: %w", err, errdefs.ErrUnavailable)
+}
+
+// dial is the connection's dialler.
+func (b *Builder) dial(ctx context.Context, _ string) (net.Conn, error) {
+	c, err := b.cfg.Dial(ctx)
+	if err == nil {
+		return c, nil
+	}
+	// Asked after it failed: whoever waits now has started it before.
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, running := b.cfg.Exists(); !running {
+		for _, end := range b.waiting {
+			end(errEnded)
+		}
+	}
+	return nil, err
 }
 
 // Exists tells whether there is a buildkitd, and whether it runs: what only looks
@@ -115,7 +160,7 @@ func (b *Builder) connect() (_ *grpc.ClientConn, err error) {
 		retry := backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 2 * time.Second}
 		b.conn, err = grpc.NewClient("passthrough:///buildkitd",
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return b.cfg.Dial(ctx) }),
+			grpc.WithContextDialer(b.dial),
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 20 * time.Second}),
 			grpc.WithIdleTimeout(0), // its end is when nobody uses it
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),

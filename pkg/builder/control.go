@@ -21,10 +21,19 @@ const (
 )
 
 // ServeControl serves BuildKit's API on a client's connection until one of the two
-// goes. conn is closed.
-func (u *Use) ServeControl(ctx context.Context, conn net.Conn) error {
-	b, to := u.b, u.conn
+// goes. conn is closed. The first call starts buildkitd, and why that cannot be is
+// each call's error: buildx opens a connection to see whether there is this API, and
+// where it is refused makes a builder of its own, whose results do not get here
+// (driver/docker in docker/buildx).
+func (b *Builder) ServeControl(ctx context.Context, conn net.Conn) error {
+	first := newFirstUse(b.Use)
+	defer first.close()
 	s := server(func(method string, s grpc.ServerStream) error {
+		u, err := first.get(s.Context())
+		if err != nil {
+			return asStatus(err)
+		}
+		to := u.conn
 		switch method {
 		case methodSolve:
 			return b.solve(s, to)
@@ -33,10 +42,14 @@ func (u *Use) ServeControl(ctx context.Context, conn net.Conn) error {
 		case methodFrontendSolve:
 			return b.frontendSolve(s, to)
 		}
-		return forward(s, to, method, nil)
+		return lost(s.Context(), forward(s, to, method, nil))
 	})
-	stop := context.AfterFunc(ctx, func() { s.Stop() })
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.Close() // a client that has not said a word yet would hold up Stop
+		s.Stop()
+	})
 	defer stop()
+	defer conn.Close() // a server that was stopped before it began leaves it open
 	err := s.Serve(listenOnce(conn))
 	s.Stop() // ends what the client had under way
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, grpc.ErrServerStopped) {
@@ -85,7 +98,7 @@ func (b *Builder) run(ctx context.Context, to *grpc.ClientConn, r *control.Solve
 				return nil, lerr
 			}
 		}
-		return nil, err
+		return nil, lost(ctx, err)
 	}
 	if resp.ExporterResponse == nil {
 		resp.ExporterResponse = map[string]string{}
@@ -106,6 +119,15 @@ func (b *Builder) run(ctx context.Context, to *grpc.ClientConn, r *control.Solve
 		}
 	}
 	return resp, nil
+}
+
+// lost says of a call that ended with the connection to buildkitd what was lost:
+// gRPC's own words tell nobody what to look at.
+func lost(ctx context.Context, err error) error {
+	if st, ok := status.FromError(err); ok && st.Code() == codes.Unavailable && ctx.Err() == nil {
+		return status.Errorf(codes.Unavailable, "the builder was lost during the build: %s", st.Message())
+	}
+	return err
 }
 
 // joinSession is a session that came on the API's own connection.

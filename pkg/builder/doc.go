@@ -2,8 +2,8 @@
 // buildkitd that runs somewhere else solves, this package translates.
 //
 //	b, err := builder.New(builder.Config{Start: vm.Start, Dial: vm.Dial, Load: store, …})
+//	b.ServeControl(ctx, conn)           // what came in on POST /grpc
 //	u, err := b.Use(ctx)                // buildkitd runs and answers
-//	u.ServeControl(ctx, conn)           // what came in on POST /grpc
 //	u.ServeSession(ctx, conn, headers)  // what came in on POST /session
 //	u.Build(ctx, options, out)          // classic POST /build
 //

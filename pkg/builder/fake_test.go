@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // buildkitd is a fake with BuildKit's real protocol: a solve reads the context by the
@@ -34,6 +35,11 @@ type buildkitd struct {
 	contexts []string
 	fail     error
 	gate     chan struct{} // when set, a solve waits for it or its end
+	begun    chan struct{} // when set, closed by a solve that waits
+	// registry is whose credentials a solve asks its session for, if it is set; asked
+	// are the answers, user and secret.
+	registry string
+	asked    [][2]string
 	// frontendSolves are the requests to the frontend, each of whose Dockerfiles has
 	// the stage "one".
 	frontendSolves [][]byte
@@ -88,9 +94,12 @@ func (f *buildkitd) session(ctx context.Context, id string) (*grpc.ClientConn, e
 func (f *buildkitd) Solve(ctx context.Context, r *control.SolveRequest) (*control.SolveResponse, error) {
 	f.mu.Lock()
 	f.solves = append(f.solves, r)
-	fail, gate := f.fail, f.gate
+	fail, gate, registry := f.fail, f.gate, f.registry
 	f.mu.Unlock()
 	if gate != nil {
+		if f.begun != nil {
+			close(f.begun)
+		}
 		select {
 		case <-gate:
 		case <-ctx.Done():
@@ -106,6 +115,15 @@ func (f *buildkitd) Solve(ctx context.Context, r *control.SolveRequest) (*contro
 		if cc, err = f.session(ctx, r.Session); err != nil {
 			return nil, err
 		}
+	}
+	if registry != "" {
+		got, err := credential(ctx, cc, registry)
+		if err != nil {
+			return nil, err
+		}
+		f.mu.Lock()
+		f.asked = append(f.asked, got)
+		f.mu.Unlock()
 	}
 	if strings.HasPrefix(r.FrontendAttrs["context"], "http://buildkit-session/") {
 		text, err := f.pull(ctx, cc)
@@ -163,6 +181,19 @@ func (f *buildkitd) pull(ctx context.Context, cc *grpc.ClientConn) (string, erro
 	}
 }
 
+// credential asks a session for the credential of a registry.
+func credential(ctx context.Context, cc *grpc.ClientConn, host string) (got [2]string, err error) {
+	var out frame
+	in := &frame{protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), host)}
+	if err := cc.Invoke(ctx, methodCredentials, in, &out, grpc.ForceCodecV2(frames{})); err != nil {
+		return got, err
+	}
+	if got[0], err = stringField(out.data, 1); err == nil {
+		got[1], err = stringField(out.data, 2)
+	}
+	return got, err
+}
+
 func send(ctx context.Context, cc *grpc.ClientConn, exporter int, text string) error {
 	ctx = metadata.AppendToOutgoingContext(ctx, keyExporter, strconv.Itoa(exporter))
 	s, err := cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, methodFileSend)
@@ -187,6 +218,9 @@ func (f *buildkitd) Status(r *control.StatusRequest, s control.Control_StatusSer
 	if err := s.Send(&control.StatusResponse{Vertexes: []*control.Vertex{{Digest: "a", Name: "step of a build", Cached: true}}}); err != nil {
 		return err
 	}
+	if r.Ref == "endless" {
+		<-s.Context().Done()
+	}
 	return nil
 }
 
@@ -197,7 +231,8 @@ func (f *buildkitd) Prune(r *control.PruneRequest, s control.Control_PruneServer
 // fixture is a Builder in front of a fake.
 type fixture struct {
 	*Builder
-	d *buildkitd
+	d   *buildkitd
+	end func() // of buildkitd
 
 	mu      sync.Mutex // guards all below
 	loaded  []string
@@ -218,6 +253,7 @@ func newFixture(t *testing.T) *fixture {
 	ln := &chanListener{conns: dialled, done: make(chan struct{})}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
+	f.end = s.Stop
 	t.Cleanup(func() { s.Stop(); <-served })
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -323,14 +359,14 @@ type client struct {
 	mu   sync.Mutex        // guards both
 }
 
-func newClient(t *testing.T, u *Use, session string) *client {
+// newControl is a client without a session.
+func newControl(t *testing.T, u *Use) *grpc.ClientConn {
 	t.Helper()
-	c := &client{sent: map[string]string{}}
 	ours, theirs := net.Pipe()
 	var wait sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	wait.Go(func() {
-		if err := u.ServeControl(ctx, theirs); err != nil {
+		if err := u.b.ServeControl(ctx, theirs); err != nil {
 			t.Errorf("control: %v", err)
 		}
 	})
@@ -339,8 +375,16 @@ func newClient(t *testing.T, u *Use, session string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.cc = cc
-	c.ControlClient = control.NewControlClient(cc)
+	t.Cleanup(func() { _ = cc.Close(); cancel(); wait.Wait() })
+	return cc
+}
+
+func newClient(t *testing.T, u *Use, session string) *client {
+	t.Helper()
+	c := &client{sent: map[string]string{}, cc: newControl(t, u)}
+	c.ControlClient = control.NewControlClient(c.cc)
+	var wait sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
 	own, far := net.Pipe()
 	s := server(func(method string, s grpc.ServerStream) error {
 		switch method {
@@ -351,6 +395,17 @@ func newClient(t *testing.T, u *Use, session string) *client {
 			defer c.mu.Unlock()
 			c.sent[strings.Join(md.Get(keyExporter), ",")] = string(b)
 			return err
+		case methodCredentials:
+			var in frame
+			if err := s.RecvMsg(&in); err != nil {
+				return err
+			}
+			host, err := stringField(in.data, 1)
+			if err != nil {
+				return err
+			}
+			out := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "user of "+host)
+			return s.SendMsg(&frame{protowire.AppendString(protowire.AppendTag(out, 2, protowire.BytesType), "hush")})
 		}
 		return status.Error(codes.Unimplemented, method)
 	})
@@ -361,6 +416,6 @@ func newClient(t *testing.T, u *Use, session string) *client {
 			t.Errorf("session: %v", err)
 		}
 	})
-	t.Cleanup(func() { _ = cc.Close(); s.Stop(); cancel(); wait.Wait() })
+	t.Cleanup(func() { s.Stop(); cancel(); wait.Wait() })
 	return c
 }

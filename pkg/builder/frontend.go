@@ -101,4 +101,4 @@ func parseStages(response []byte) (map[string]bool, error) {
 	return out, nil
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

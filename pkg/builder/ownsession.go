@@ -3,6 +3,7 @@ package builder
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,7 +17,10 @@ import (
 
 // contextURL is where buildkitd gets the context of a classic build: it asks the
 // session for URLs of that host (source/http in moby/buildkit).
-const contextURL = "http://buildkit-session/context"
+const (
+	contextURL  = "http://buildkit-session" + contextPath
+	contextPath = "/context"
+)
 
 // Calls that buildkitd makes to a session of ours.
 const (
@@ -95,7 +99,7 @@ func (s *ownSession) answer(c grpc.ServerStream, f func(in []byte) ([]byte, erro
 // upload sends the context. It can be read once.
 func (s *ownSession) upload(c grpc.ServerStream) error {
 	md, _ := metadata.FromIncomingContext(c.Context())
-	if p := md.Get("urlpath"); len(p) != 1 || !strings.HasSuffix(contextURL, p[0]) {
+	if p := md.Get("urlpath"); len(p) != 1 || p[0] != contextPath {
 		return status.Errorf(codes.NotFound, "there is no %q to upload", p)
 	}
 	s.mu.Lock()
@@ -129,23 +133,44 @@ func (s *ownSession) credential(in []byte) ([]byte, error) {
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	keys := []string{host, "https://" + host, "http://" + host}
+	c, ok := findCredential(s.credentials, host)
+	if !ok {
+		return nil, nil
+	}
+	if c.Token != "" {
+		c.Username, c.Password = "", c.Token
+	}
+	var out []byte
+	if c.Username != "" {
+		out = protowire.AppendString(protowire.AppendTag(out, 1, protowire.BytesType), c.Username)
+	}
+	return protowire.AppendString(protowire.AppendTag(out, 2, protowire.BytesType), c.Password), nil
+}
+
+// findCredential looks for a registry's credential as Docker does: by its host, or
+// under a URL of that host ("https://reg.example/v2/"), which clients that logged in
+// long ago still send.
+func findCredential(all map[string]Credential, host string) (Credential, bool) {
+	keys := []string{host}
 	if host == "registry-1.docker.io" || host == "docker.io" {
 		keys = hubKeys()
 	}
-	var out []byte
 	for _, k := range keys {
-		c, ok := s.credentials[k]
-		if !ok {
-			continue
+		if c, ok := all[k]; ok {
+			return c, true
 		}
-		if c.Token != "" {
-			c.Username, c.Password = "", c.Token
-		}
-		if c.Username != "" {
-			out = protowire.AppendString(protowire.AppendTag(out, 1, protowire.BytesType), c.Username)
-		}
-		return protowire.AppendString(protowire.AppendTag(out, 2, protowire.BytesType), c.Password), nil
 	}
-	return out, nil
+	for _, k := range sortedKeys(all) {
+		if slices.Contains(keys, hostOf(k)) {
+			return all[k], true
+		}
+	}
+	return Credential{}, false
+}
+
+// hostOf is the host of a registry that may be written as a URL.
+func hostOf(key string) string {
+	key = strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://")
+	host, _, _ := strings.Cut(key, "/")
+	return host
 }

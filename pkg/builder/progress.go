@@ -17,6 +17,10 @@ type Text struct {
 	count int
 }
 
+// maxSteps is how many steps of a build are told of: what buildkitd sends is kept in
+// memory, and it runs what others wrote.
+const maxSteps = 10_000
+
 type step struct {
 	number    int
 	name      string
@@ -58,6 +62,9 @@ func (t *Text) vertex(out *strings.Builder, v *control.Vertex) {
 	if s == nil {
 		if v.Started == nil && !v.Cached && v.Error == "" {
 			return // waits for others
+		}
+		if t.count == maxSteps {
+			return
 		}
 		t.count++
 		s = &step{number: t.count, name: v.Name}

@@ -56,10 +56,10 @@ func (u *Use) ServeSession(ctx context.Context, conn net.Conn, headers map[strin
 func (b *Builder) session(ctx context.Context, to *grpc.ClientConn, conn net.Conn, headers map[string][]string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	gone := &watchedConn{Conn: conn, closed: cancel}
-	client, err := oneConn(gone)
+	defer conn.Close() // a client that was closed before it began leaves it open
+	client, err := oneConn(&watchedConn{Conn: conn, closed: cancel})
 	if err != nil {
-		return errors.Join(err, conn.Close())
+		return err
 	}
 	defer client.Close()
 	id := headers[headerID][0]

@@ -40,12 +40,13 @@ func TestSolveOptions(t *testing.T) {
 		is   func(error) bool
 	}{
 		{Options{}, "without a context", errdefs.IsInvalidArgument},
-		{Options{Remote: "x", Network: "mynet"}, `network mode "mynet"`, errdefs.IsInvalidArgument},
-		{Options{Remote: "x", Hosts: []string{"nonsense"}}, `extra host "nonsense"`, errdefs.IsInvalidArgument},
-		{Options{Remote: "x", Hosts: []string{"a:host-gateway"}}, "name the address", errdefs.IsInvalidArgument},
-		{Options{Remote: "x", Hosts: []string{"a:1,b=2"}}, "want NAME:ADDRESS", errdefs.IsInvalidArgument},
-		{Options{Remote: "x", Names: []string{"BAD"}}, `image name "BAD"`, errdefs.IsInvalidArgument},
-		{Options{Remote: "x", Output: &Output{Type: "tar"}}, `output of type "tar"`, errdefs.IsNotImplemented},
+		{Options{Remote: "https://x", Network: "mynet"}, `network mode "mynet"`, errdefs.IsInvalidArgument},
+		{Options{Remote: "https://x", Hosts: []string{"nonsense"}}, `extra host "nonsense"`, errdefs.IsInvalidArgument},
+		{Options{Remote: "https://x", Hosts: []string{"a:host-gateway"}}, "name the address", errdefs.IsInvalidArgument},
+		{Options{Remote: "https://x", Hosts: []string{"a:1,b=2"}}, "want NAME:ADDRESS", errdefs.IsInvalidArgument},
+		{Options{Remote: "docker-image://x"}, `remote context "docker-image://x"`, errdefs.IsInvalidArgument},
+		{Options{Remote: "https://x", Names: []string{"BAD"}}, `image name "BAD"`, errdefs.IsInvalidArgument},
+		{Options{Remote: "https://x", Output: &Output{Type: "tar"}}, `output of type "tar"`, errdefs.IsNotImplemented},
 	} {
 		if _, err := c.o.solve("r"); err == nil || !c.is(err) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c.o, err)

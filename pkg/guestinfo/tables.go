@@ -153,6 +153,8 @@ func vchFields() []field[spec.VCH] {
 		{name: "registry/mirrors", at: func(v *v) any { return &v.RegistryMirrors }, option: "--registry-mirror", doc: "mirrors of Docker Hub, URLs"},
 		{name: "registry/insecure", at: func(v *v) any { return &v.InsecureRegistries }, option: "--insecure-registry", doc: "registries without TLS"},
 		{name: "builder/image", at: func(v *v) any { return &v.BuilderImage }, option: "--builder-image", doc: "image that `docker build` runs in; empty: the engine's default"},
+		{name: "builder/memorymb", at: func(v *v) any { return &v.BuilderMemoryMB }, option: "--builder-memory", doc: "memory of the VM that `docker build` runs in, in MiB; unset: 2048"},
+		{name: "builder/cpus", at: func(v *v) any { return &v.BuilderCPUs }, option: "--builder-cpus", doc: "CPUs of that VM; unset: 2"},
 		{name: "registry/cas", at: func(v *v) any { return &v.RegistryCAs }, option: "--registry-ca", doc: "certificate authorities of registries, PEM"},
 
 		{name: "debug/level", at: func(v *v) any { return &v.Debug }, option: "--debug", doc: "0 is off, 1 debug logs"},

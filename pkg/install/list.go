@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -41,10 +42,34 @@ type Summary struct {
 	// VolumeStores are datastore paths by label.
 	VolumeStores map[string]string `json:"volumeStores,omitempty"`
 	// DockerSocket says that containers may have the Docker API's socket.
-	DockerSocket bool            `json:"dockerSocket,omitempty"`
-	Containers   []ContainerInfo `json:"containers,omitempty"`
+	DockerSocket bool `json:"dockerSocket,omitempty"`
+	// Builder is what was chosen for docker build; nil: nothing was.
+	Builder    *BuilderInfo    `json:"builder,omitempty"`
+	Containers []ContainerInfo `json:"containers,omitempty"`
 
 	endpoint Endpoint
+}
+
+// BuilderInfo is what create was told of the VM that docker build runs in. What is
+// not set is the engine's default.
+type BuilderInfo struct {
+	Image    string `json:"image,omitempty"`
+	MemoryMB int64  `json:"memoryMB,omitempty"`
+	CPUs     int    `json:"cpus,omitempty"`
+}
+
+func (b BuilderInfo) line() string {
+	var words []string
+	if b.Image != "" {
+		words = append(words, "image "+b.Image)
+	}
+	if b.MemoryMB != 0 {
+		words = append(words, fmt.Sprintf("%d MB", b.MemoryMB))
+	}
+	if b.CPUs != 0 {
+		words = append(words, fmt.Sprintf("%d CPUs", b.CPUs))
+	}
+	return "Builder: " + strings.Join(words, ", ")
 }
 
 // ContainerNetworkInfo is spec.ContainerNetwork for programs.
@@ -114,6 +139,9 @@ func (a Appliance) summary() Summary {
 		DockerSocket: a.VCH.DockerSocket,
 		endpoint:     Endpoint{Off: a.VCH.ServerCert == "", vch: a.VCH.Name},
 	}
+	if b := (BuilderInfo{Image: a.VCH.BuilderImage, MemoryMB: a.VCH.BuilderMemoryMB, CPUs: a.VCH.BuilderCPUs}); b != (BuilderInfo{}) {
+		s.Builder = &b
+	}
 	if a.VCH.ClientCAs != "" {
 		s.endpoint.ClientCAs, s.endpoint.Dir = []byte(a.VCH.ClientCAs), "./"+a.VCH.Name
 	}
@@ -169,6 +197,9 @@ func (s Summary) Lines() []string {
 	}
 	if s.DockerSocket {
 		lines = append(lines, "Docker socket: containers may bind /var/run/docker.sock")
+	}
+	if s.Builder != nil {
+		lines = append(lines, s.Builder.line())
 	}
 	running := 0
 	for _, c := range s.Containers {

@@ -30,6 +30,11 @@ const (
 	// minEndpointMB is what the appliance needs to boot and pull an image.
 	minEndpointMB = 512
 	minRootMB     = 64
+	// minBuilderMB is what buildkitd needs beside the smallest step of a build.
+	minBuilderMB = 512
+	// maxBuilderCPUs is what a VM of ESXi 6.7 can have; what the host has is asked at
+	// power-on.
+	maxBuilderCPUs = 128
 	// minContainerBoot is several times what a VM takes on real hardware.
 	minContainerBoot = 10 * time.Second
 	// maxTagLabel keeps names of categories short; vCenter allows 255 characters.
@@ -75,6 +80,10 @@ type CreateOptions struct {
 	InsecureRegistries []string
 	RegistryCAs        []string // files
 	BuilderImage       string   // empty: the engine's default
+	// BuilderMB and BuilderCPUs are the size of the VM that docker build runs in; 0 is
+	// the engine's default.
+	BuilderMB   int64
+	BuilderCPUs int
 
 	// MemoryMB and CPUMHz limit the VCH's resource pool; 0 is unlimited.
 	MemoryMB, CPUMHz int64
@@ -118,6 +127,7 @@ func (o CreateOptions) checkValues() (files, []Issue) {
 		{"--endpoint-memory", o.EndpointMB, minEndpointMB},
 		{"--container-memory", o.ContainerMB, spec.MinMemoryMB},
 		{"--base-image-size", o.BaseImageMB, minRootMB},
+		{"--builder-memory", o.BuilderMB, minBuilderMB},
 		{"--memory", o.MemoryMB, 0},
 		{"--cpu", o.CPUMHz, 0},
 	} {
@@ -130,6 +140,12 @@ func (o CreateOptions) checkValues() (files, []Issue) {
 	}
 	if o.MemoryMB > 0 && o.MemoryMB < o.EndpointMB {
 		is.addf("--memory", "a limit of %d MB leaves no room for the appliance's own %d MB (--endpoint-memory)", o.MemoryMB, o.EndpointMB)
+	}
+	if o.MemoryMB > 0 && o.BuilderMB > o.MemoryMB {
+		is.addf("--builder-memory", "%d MB is more than the %d MB that all VMs of the VCH may have (--memory)", o.BuilderMB, o.MemoryMB)
+	}
+	if o.BuilderCPUs < 0 || o.BuilderCPUs > maxBuilderCPUs {
+		is.addf("--builder-cpus", "%d: want 1 to %d", o.BuilderCPUs, maxBuilderCPUs)
 	}
 	if o.Debug < 0 {
 		is.addf("--debug", "%d: want 0 or more", o.Debug)

@@ -5,6 +5,8 @@ type LoadOptions struct {
 	// Platform ("linux/amd64"): only the images for it; empty: all, and of an
 	// image for several platforms the VCH's own.
 	Platform string
+	// Unnamed leaves out the names that the archive gives its images.
+	Unnamed bool
 	// Progress, when set, hears of each layer that is new.
 	Progress func(Progress)
 	// Loaded, when set, hears of each image as soon as it is there.

@@ -51,6 +51,10 @@ type VCH struct {
 
 	// BuilderImage is the image that builds run in; empty: the engine's default.
 	BuilderImage string
+	// BuilderMemoryMB and BuilderCPUs are the size of the VM that builds run in; 0 is
+	// the engine's default.
+	BuilderMemoryMB int64
+	BuilderCPUs     int
 
 	// Debug 0 is off, 1 debug logs. DebugKey (authorized_keys form) opens SSH on
 	// the client network's port 22.

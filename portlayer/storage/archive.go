@@ -54,6 +54,9 @@ func (s *Images) LoadArchive(ctx context.Context, r io.Reader, o spec.LoadOption
 }
 
 func (s *Images) loadOne(ctx context.Context, img archive.Image, o spec.LoadOptions) (err error) {
+	if o.Unnamed {
+		img.Names = nil
+	}
 	src := spec.ImageSource{Config: img.Config, Manifest: img.Manifest, Names: img.Names}
 	have, unpin := s.kept(img)
 	defer func() { err = errors.Join(err, unpin(ctx)) }()

@@ -155,6 +155,24 @@ func TestLoadDockerArchive(t *testing.T) {
 	}
 }
 
+// TestLoadUnnamed: an archive whose names do not count takes none from an image.
+func TestLoadUnnamed(t *testing.T) {
+	f := newFixture(t)
+	a, b := imagetest.Tar(t, "a=1"), imagetest.Tar(t, "b=2")
+	if err := f.LoadArchive(t.Context(), bytes.NewReader(dockerArchive(t, confOf(a), a)), spec.LoadOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.LoadArchive(t.Context(), bytes.NewReader(dockerArchive(t, confOf(b), b)), spec.LoadOptions{Unnamed: true}); err != nil {
+		t.Fatal(err)
+	}
+	if img, err := f.Resolve("app:1"); err != nil || img.ID != digest.FromString(confOf(a)).String() {
+		t.Errorf("app:1 is %+v, %v", img, err)
+	}
+	if img, err := f.Resolve(digest.FromString(confOf(b)).String()); err != nil || len(img.RepoTags) != 0 {
+		t.Errorf("the other is %+v, %v", img, err)
+	}
+}
+
 // TestOpenBlob reads an image that was loaded by what its manifest names.
 func TestOpenBlob(t *testing.T) {
 	f := newFixture(t)

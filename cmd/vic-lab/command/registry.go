@@ -18,7 +18,7 @@ import (
 // runRegistry serves the lab's images and gives the mirror's URL, as guests
 // reach it.
 func runRegistry(ctx context.Context, g *errgroup.Group, o *upOptions, ln net.Listener, log *logrus.Entry) (string, error) {
-	r, err := registry.New(registry.Config{Listener: ln, Dir: filepath.Join(o.dir, "registry"), Damage: []string{"library/damaged"}, Log: log})
+	r, err := registry.New(registry.Config{Listener: ln, Dir: filepath.Join(o.dir, "registry"), Damage: []string{"library/damaged"}, Private: []string{"private/"}, Log: log})
 	if err != nil {
 		return "", err
 	}

@@ -15,9 +15,9 @@ type createOptions struct {
 	target targetOptions
 	create install.CreateOptions
 	// sizes as typed, see install.ParseMB
-	memory, endpointMemory, containerMemory, baseImageSize sizeMB
-	containerBoot                                          time.Duration
-	debug                                                  int
+	memory, endpointMemory, containerMemory, baseImageSize, builderMemory sizeMB
+	containerBoot                                                         time.Duration
+	debug                                                                 int
 }
 
 // sizeMB is a flag's value in MiB.
@@ -58,6 +58,8 @@ func (o *createOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.RegistryMirrors, "registry-mirror", nil, "URL of a mirror of Docker Hub; may be repeated")
 	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "host[:port] or CIDR of a registry without verified TLS; may be repeated")
 	f.StringVar(&c.BuilderImage, "builder-image", "", "image that docker build runs in: moby/buildkit, or one made from it (default: a version of it that this release was tested with)")
+	f.Var(&o.builderMemory, "builder-memory", "memory of the VM that docker build runs in, in MB (default 2048)")
+	f.IntVar(&c.BuilderCPUs, "builder-cpus", 0, "CPUs of the VM that docker build runs in (default 2)")
 	f.StringArrayVar(&c.RegistryCAs, "registry-ca", nil, "file with certificate authorities of registries, PEM; may be repeated")
 	f.StringVar(&c.ApplianceISO, "appliance-iso", "", "the appliance's boot image (default: beside this program, or in ./bin)")
 	f.StringVar(&c.BootstrapISO, "bootstrap-iso", "", "the containers' boot image (default: beside this program, or in ./bin)")
@@ -110,7 +112,7 @@ func runCreate(ctx context.Context, t Terminal, out io.Writer, o createOptions) 
 	c.Target, c.Force, c.Debug = target, o.target.force, o.debug
 	c.MemoryMB, c.EndpointMB = int64(o.memory), int64(o.endpointMemory)
 	c.ContainerBoot = o.containerBoot
-	c.ContainerMB, c.BaseImageMB = int64(o.containerMemory), int64(o.baseImageSize)
+	c.ContainerMB, c.BaseImageMB, c.BuilderMB = int64(o.containerMemory), int64(o.baseImageSize), int64(o.builderMemory)
 	if c.ApplianceISO == "" {
 		c.ApplianceISO = findISO("appliance.iso")
 	}

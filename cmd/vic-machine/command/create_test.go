@@ -17,7 +17,7 @@ func TestCreateFlags(t *testing.T) {
 		"registry-mirror", "insecure-registry", "registry-ca", "appliance-iso", "bootstrap-iso", "debug", "debug-authorized-key",
 		"memory", "cpu", "endpoint-memory", "dry-run", "container-memory", "base-image-size",
 		"container-network", "container-network-gateway", "container-network-ip-range", "container-network-dns", "container-network-firewall",
-		"policy-file", "tag-labels",
+		"policy-file", "tag-labels", "builder-image", "builder-memory", "builder-cpus",
 	} {
 		if cmd.Flags().Lookup(name) == nil {
 			t.Errorf("no flag --%s", name)

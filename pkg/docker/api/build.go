@@ -28,13 +28,17 @@ func (s *server) buildRoutes() []route {
 	}
 }
 
-// postGRPC hands the connection to BuildKit's API.
-func (s *server) postGRPC(ctx context.Context, w http.ResponseWriter, r *http.Request, _ map[string]string) error {
+// postGRPC hands the connection to BuildKit's API, as HTTP/2. The builder is started by
+// what is called there.
+func (s *server) postGRPC(_ context.Context, w http.ResponseWriter, r *http.Request, _ map[string]string) error {
 	b, err := s.builder()
 	if err != nil {
 		return err
 	}
-	return s.handOver(ctx, w, r, b, (*builder.Use).ServeControl)
+	if err := wantH2C(r); err != nil {
+		return err
+	}
+	return s.handOver(w, r, b.ServeControl)
 }
 
 // postSession hands the connection to buildkitd as a client's session: it asks on
@@ -48,15 +52,6 @@ func (s *server) postSession(ctx context.Context, w http.ResponseWriter, r *http
 	if err != nil {
 		return err
 	}
-	return s.handOver(ctx, w, r, b, func(u *builder.Use, ctx context.Context, conn net.Conn) error {
-		return u.ServeSession(ctx, conn, headers)
-	})
-}
-
-// handOver starts the builder and gives it the request's connection, as HTTP/2, until
-// it ends.
-func (s *server) handOver(ctx context.Context, w http.ResponseWriter, r *http.Request, b *builder.Builder,
-	serve func(*builder.Use, context.Context, net.Conn) error) error {
 	if err := wantH2C(r); err != nil {
 		return err
 	}
@@ -65,12 +60,17 @@ func (s *server) handOver(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return err
 	}
 	defer u.Close()
+	return s.handOver(w, r, func(ctx context.Context, conn net.Conn) error { return u.ServeSession(ctx, conn, headers) })
+}
+
+// handOver takes the request's connection over and has it served until it ends.
+func (s *server) handOver(w http.ResponseWriter, r *http.Request, serve func(context.Context, net.Conn) error) error {
 	conn, err := upgrade(w)
 	if err != nil {
 		return err
 	}
 	// A hijacked connection has no request's context: it ends with the server.
-	if err := serve(u, s.Context, conn); err != nil {
+	if err := serve(s.Context, conn); err != nil {
 		s.Log.WithError(err).WithField("path", r.URL.Path).Debug("a client's connection to the builder ended")
 	}
 	return nil

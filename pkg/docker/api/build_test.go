@@ -143,7 +143,11 @@ func FuzzBuildQuery(f *testing.F) {
 		r := httptest.NewRequest("POST", "/build", nil)
 		r.URL.RawQuery = query
 		r.Header.Set("X-Registry-Config", auth)
-		if _, err := parseBuild(r); err != nil && statusOf(err) == 500 {
+		q, err := parseBuild(r)
+		if err == nil {
+			err = q.Check()
+		}
+		if err != nil && statusOf(err) == 500 {
 			t.Errorf("%q: %v", query, err)
 		}
 	})

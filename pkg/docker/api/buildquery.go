@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vic-engine/vic/pkg/builder"
+	"github.com/vic-engine/vic/pkg/image"
 
 	"github.com/docker/docker/api/server/httputils"
 	"github.com/docker/docker/api/types/build"
@@ -46,6 +47,9 @@ func parseBuild(r *http.Request) (buildQuery, error) {
 	}
 	q.quiet, q.id = httputils.BoolValue(r, "q"), f.Get("buildid")
 	if err := refuseBuild(r); err != nil {
+		return q, err
+	}
+	if err := image.CheckPlatform(q.Platform); err != nil {
 		return q, err
 	}
 	switch v := f.Get("version"); v {

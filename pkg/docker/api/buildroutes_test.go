@@ -51,10 +51,14 @@ func TestBuildRoutes(t *testing.T) {
 	}{
 		{"POST /build", "", "", 503, "moby/buildkit:v1: no route"},
 		{"POST /build?memory=100000000", "", "", 501, "memory of a build"},
+		{"POST /build?t=UPPER", "", "", 400, `\"UPPER\"`}, // no builder is started for it
+		{"POST /build?networkmode=mine", "", "", 400, `\"mine\"`},
+		{"POST /build?remote=a", "", "", 400, `remote context \"a\": want the URL`},
+		{"POST /build?platform=linux%2Famd64,linux%2Farm64", "", "", 400, "linux/amd64,linux/arm64"},
+		{"POST /build?extrahosts=a", "", "", 400, `extra host \"a\"`},
 		{"POST /build?buildargs=[", "", "", 400, "build args"},
 		{"POST /grpc", "", "", 400, "no upgrade proto"},
 		{"POST /grpc", "websocket", "", 400, "protocol websocket not supported"},
-		{"POST /grpc", "h2c", "", 503, "no route"},
 		{"POST /session", "h2c", "", 400, "X-Docker-Expose-Session-Uuid"},
 		{"POST /session", "", "u", 400, "no upgrade proto"},
 		{"POST /session", "h2c", "u", 503, "no route"},

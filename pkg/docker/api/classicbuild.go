@@ -33,6 +33,9 @@ func (s *server) postBuild(ctx context.Context, w http.ResponseWriter, r *http.R
 	if err != nil {
 		return err
 	}
+	if err := q.Check(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	forget, err := b.Track(q.id, cancel)

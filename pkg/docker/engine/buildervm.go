@@ -216,7 +216,7 @@ func (v *BuilderVM) start(ctx context.Context) error {
 	case err == nil && isRunning(c):
 		return nil
 	case err == nil:
-		return started(v.e.Start(ctx, c.Container.ID))
+		return lostFiles(started(v.e.Start(ctx, c.Container.ID)))
 	case !errdefs.IsNotFound(err):
 		return err
 	}
@@ -233,6 +233,16 @@ func started(err error) error {
 		return nil
 	}
 	return err
+}
+
+// lostFiles says what to do about a builder whose disks somebody removed from the
+// datastore.
+func lostFiles(err error) error {
+	var program *spec.StartError
+	if !errdefs.IsNotFound(err) || errors.As(err, &program) {
+		return err
+	}
+	return fmt.Errorf("%w (docker rm -f %s and docker volume rm %s let the next build make both anew)", err, BuilderName, BuilderCacheVolume)
 }
 
 // alone tells whether nobody but the caller uses the builder.

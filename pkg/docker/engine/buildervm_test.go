@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -96,6 +97,29 @@ func TestBuilderVM(t *testing.T) {
 	defer done()
 }
 
+// A builder gets the size that the VCH was given, and a new one when that changes.
+func TestBuilderResized(t *testing.T) {
+	h := builderHarness(t)
+	for _, c := range []struct {
+		cfg  engine.BuilderConfig
+		want []string
+	}{
+		{engine.BuilderConfig{}, []string{`"Memory":2147483648`, `"NanoCpus":2000000000`}},
+		{engine.BuilderConfig{MemoryMB: 4096, CPUs: 3}, []string{`"Memory":4294967296`, `"NanoCpus":3000000000`}},
+	} {
+		done, err := h.builder(c.cfg).Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		for _, want := range c.want {
+			if got := string(h.inspect(engine.BuilderName).HostConfig); !strings.Contains(got, want) {
+				t.Errorf("%+v: %s, want %s", c.cfg, got, want)
+			}
+		}
+	}
+}
+
 // A builder that an older configuration made is made anew, and its cache stays.
 func TestBuilderChanged(t *testing.T) {
 	h := builderHarness(t)
@@ -128,6 +152,24 @@ func TestBuilderFails(t *testing.T) {
 	if _, err := h.builder(engine.BuilderConfig{Image: "moby/buildkit:v9"}).Start(t.Context()); err == nil ||
 		!strings.Contains(err.Error(), "moby/buildkit:v9") || !strings.Contains(err.Error(), "no route") || !strings.Contains(err.Error(), "--builder-image") {
 		t.Errorf("no image: %v", err)
+	}
+	h.images.PullErr = nil
+	vm := h.builder(engine.BuilderConfig{Cache: true})
+	done, err := vm.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done()
+	if err := h.e.Stop(t.Context(), h.inspect(engine.BuilderName).Container.ID, engine.StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h.f.StartErr = fmt.Errorf("file not found: [ds] cache.vmdk: %w", errdefs.ErrNotFound)
+	if _, err := vm.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "cache.vmdk") || !strings.Contains(err.Error(), "docker volume rm "+engine.BuilderCacheVolume) {
+		t.Errorf("the cache's disk is gone: %v", err)
+	}
+	h.f.StartErr = nil
+	if err := h.e.Remove(t.Context(), h.inspect(engine.BuilderName).Container.ID, engine.RemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
 	}
 	h.create(engine.BuilderName, `{"Image":"busybox","Cmd":["true"]}`)
 	if _, err := h.builder(engine.BuilderConfig{}).Start(t.Context()); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "docker rename") {

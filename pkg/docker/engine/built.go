@@ -17,13 +17,14 @@ type archiveLoader interface {
 }
 
 // LoadBuilt brings the archive of one image that was built into the image store,
-// and gives its id. Names in the archive count as well.
+// and gives its id. Names in the archive do not count: it comes from the builder,
+// which runs what others wrote, and any name would be taken from the image that has it.
 func (e *Engine) LoadBuilt(ctx context.Context, archive io.Reader) (id string, err error) {
 	l, ok := e.images.(archiveLoader)
 	if !ok {
 		return "", notImplemented("not supported: building images, as the image store only pulls them")
 	}
-	err = l.LoadArchive(ctx, archive, spec.LoadOptions{Loaded: func(i spec.LoadedImage) { id = i.Image.ID }})
+	err = l.LoadArchive(ctx, archive, spec.LoadOptions{Unnamed: true, Loaded: func(i spec.LoadedImage) { id = i.Image.ID }})
 	if err != nil {
 		return "", err
 	}

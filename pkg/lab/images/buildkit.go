@@ -26,7 +26,9 @@ const keyTag = "org.opencontainers.image.ref.name"
 
 // WriteBuildKit makes the image moby/buildkit from the static programs buildkitd,
 // buildctl and runc in a folder, and keeps it as an OCI layout in out: compressing
-// it takes seconds, which no lab should spend at its start.
+// it takes seconds, which no lab should spend at its start. A folder git among them,
+// which may be missing, is a tree with git and what that needs: BuildKit has it fetch
+// contexts from repositories.
 func WriteBuildKit(ctx context.Context, cfg Config, programs, version, out string) error {
 	b := &builder{cfg: cfg}
 	var err error
@@ -49,9 +51,17 @@ func WriteBuildKit(ctx context.Context, cfg Config, programs, version, out strin
 		}
 		bin = append(bin, entry{name: "usr/bin/" + file, mode: 0o755, data: data})
 	}
+	steps := append(base, step{"BuildKit " + version, bin})
+	git, err := tree(filepath.Join(programs, "git"))
+	if err != nil {
+		return err
+	}
+	if len(git) > 0 {
+		steps = append(steps, step{"git", git})
+	}
 	img, err := image(v1.Config{
 		Env: []string{path}, Entrypoint: []string{"buildkitd"}, Volumes: map[string]struct{}{"/var/lib/buildkit": {}},
-	}, append(base, step{"BuildKit " + version, bin})...)
+	}, steps...)
 	if err != nil {
 		return fmt.Errorf("image %s: %w", BuildKit, err)
 	}
@@ -66,6 +76,41 @@ func WriteBuildKit(ctx context.Context, cfg Config, programs, version, out strin
 		return fmt.Errorf("image %s: %w", BuildKit, err)
 	}
 	return nil
+}
+
+// tree gives the folders and plain files below a folder; nothing when it is not there.
+func tree(dir string) ([]entry, error) {
+	var out []entry
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			out = append(out, entry{name: filepath.ToSlash(name) + "/"})
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is no plain file: %w", path, errdefs.ErrInvalidArgument)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		out = append(out, entry{name: filepath.ToSlash(name), mode: int64(info.Mode().Perm()), data: data})
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return out, err
 }
 
 // ReadBuildKit gives what WriteBuildKit kept, by the names that a registry has it

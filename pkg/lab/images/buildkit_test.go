@@ -25,6 +25,10 @@ func TestBuildKit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	git := filepath.Join(programs, "git", "usr", "bin")
+	if err := errors.Join(os.MkdirAll(git, 0o755), os.WriteFile(filepath.Join(git, "git"), []byte("git"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
 	out := filepath.Join(dir, "buildkit")
 	if got, err := ReadBuildKit(out); len(got) != 0 || err != nil {
 		t.Errorf("before it is made: %v %v", got, err)
@@ -37,8 +41,18 @@ func TestBuildKit(t *testing.T) {
 		t.Fatalf("%v %v", got, err)
 	}
 	c, err := got["moby/buildkit:v1"].ConfigFile()
-	if err != nil || !slices.Equal(c.Config.Entrypoint, []string{"buildkitd"}) || len(c.RootFS.DiffIDs) != 3 {
+	if err != nil || !slices.Equal(c.Config.Entrypoint, []string{"buildkitd"}) || len(c.RootFS.DiffIDs) != 4 {
 		t.Errorf("%+v %v", c, err)
+	}
+	files, err := tree(filepath.Join(programs, "git"))
+	if err != nil || len(files) != 3 || files[1].name != "usr/bin/" || files[2].name != "usr/bin/git" || files[2].mode != 0o755 || string(files[2].data) != "git" {
+		t.Errorf("git's files %+v %v", files, err)
+	}
+	if err := os.Symlink("git", filepath.Join(git, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tree(filepath.Join(programs, "git")); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a link: %v", err)
 	}
 	index := filepath.Join(out, "index.json")
 	if err := os.WriteFile(index, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o600); err != nil {

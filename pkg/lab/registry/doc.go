@@ -5,7 +5,8 @@
 //	err = r.Load(ctx, imgs) // before Run or later; map[string]v1.Image as images.Build returns it
 //	err = r.Run(ctx)        // until ctx ends; New has taken the address already
 //
-// It must not be reachable from other computers: it has no authentication.
+// It must not be reachable from other computers: it has no authentication but for
+// repositories that are private, whose password everybody knows.
 //
 // Start reading at registry.go.
 package registry

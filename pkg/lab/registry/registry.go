@@ -34,7 +34,10 @@ type Config struct {
 	// Damage names repositories whose blobs are served with a wrong byte, for
 	// tests of clients: "library/damaged".
 	Damage []string
-	Log    *logrus.Entry // required
+	// Private names prefixes of repositories that want PrivateUser and its password:
+	// "private/".
+	Private []string
+	Log     *logrus.Entry // required
 }
 
 // Registry is an OCI registry.
@@ -73,7 +76,7 @@ func New(cfg Config) (*Registry, error) {
 		}
 	}
 	h := ggcr.New(ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(dir)), ggcr.Logger(stdlog.New(debugWriter{cfg.Log}, "", 0)))
-	return &Registry{log: cfg.Log, ln: ln, handler: damage(cfg.Damage, h)}, nil
+	return &Registry{log: cfg.Log, ln: ln, handler: private(cfg.Private, damage(cfg.Damage, h))}, nil
 }
 
 // Addr is where it listens.

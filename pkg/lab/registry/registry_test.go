@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -131,4 +132,38 @@ func TestNew(t *testing.T) {
 		t.Errorf("%v %v", resp, err)
 	}
 	_ = resp.Body.Close()
+}
+
+// TestPrivate: a private repository is there for its account alone, the others for all.
+func TestPrivate(t *testing.T) {
+	img, err := random.Image(1000, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := serve(t, Config{Dir: t.TempDir(), Private: []string{"private/"}})
+	write := func(repo string, o ...remote.Option) error {
+		ref, err := name.ParseReference(r.Addr().String()+"/"+repo, name.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return remote.Write(ref, img, o...)
+	}
+	account := func(password string) remote.Option {
+		return remote.WithAuth(&authn.Basic{Username: PrivateUser, Password: password})
+	}
+	if err := write("private/app:1"); err == nil {
+		t.Error("written without the account")
+	}
+	if err := write("private/app:1", account("wrong")); err == nil {
+		t.Error("written with a wrong password")
+	}
+	if err := write("private/app:1", account(PrivatePassword)); err != nil {
+		t.Error(err)
+	}
+	if _, err := pull(t, r, "private/app:1"); err == nil {
+		t.Error("read without the account")
+	}
+	if err := write("public/app:1"); err != nil {
+		t.Error(err)
+	}
 }

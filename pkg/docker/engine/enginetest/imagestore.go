@@ -34,6 +34,9 @@ func (s *Images) LoadArchive(_ context.Context, r io.Reader, o spec.LoadOptions)
 		return fmt.Errorf("archive: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	for _, one := range list {
+		if o.Unnamed {
+			one.Names = nil
+		}
 		img := Image("x", one.Config)
 		img.RepoTags, img.RepoDigests = one.Names, nil
 		s.mu.Lock()

@@ -54,6 +54,8 @@ func clients() []client {
 		old, recent,
 		{name: "compose", title: "Docker Compose", version: []string{"$CACHE/docker-compose-" + composeVersion, "version", "--short"},
 			script: []string{"sh", "$SCRIPTS/compose.sh"}, env: []string{"COMPOSE=$CACHE/docker-compose-" + composeVersion, "BUILDX=$BIN/docker-buildx"}},
+		{name: "buildx", title: "docker buildx", version: []string{"sh", "-c", "$BIN/docker-buildx version | cut -d' ' -f2"},
+			script: []string{"sh", "$SCRIPTS/buildx.sh"}, env: []string{docker, "BUILDX=$BIN/docker-buildx"}},
 		{name: "docker-py", title: "docker-py", version: []string{python, "-c", "import docker; print(docker.__version__)"},
 			script: []string{python, "$SCRIPTS/docker-py.py"}},
 		{name: "dockerode", title: "dockerode", version: nodeVersion("dockerode"), script: []string{"node", "$SCRIPTS/dockerode.js"}, env: []string{node}},

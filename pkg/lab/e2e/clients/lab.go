@@ -62,7 +62,12 @@ func newLab(ctx context.Context, bin string, progress io.Writer) (_ *lab, err er
 	if !strings.Contains(text, "DOCKER_HOST="+address+":2376") {
 		return nil, fmt.Errorf("the VCH is not at %s, for which its certificate is:\n%s", address, text)
 	}
-	l.env = []string{"DOCKER_HOST=tcp://" + address + ":2376", "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=" + filepath.Join(dir, "VCH001")}
+	registry := strings.TrimPrefix(l.variable("VIC_LAB_REGISTRY"), "http://")
+	here, _, err := net.SplitHostPort(registry)
+	if err != nil {
+		return nil, err
+	}
+	l.env = []string{"REGISTRY=" + registry, "HERE=" + here, "DOCKER_HOST=tcp://" + address + ":2376", "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=" + filepath.Join(dir, "VCH001")}
 	return l, nil
 }
 
