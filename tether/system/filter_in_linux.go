@@ -14,14 +14,19 @@ import (
 // inFilter is what a card lets in: a BPF program that its queueing discipline clsact
 // runs (tc-bpf(8)), with a hash table for each set. nftables can do the same, but in
 // an emulated processor that took a fifth of all that a receiver does.
-type inFilter struct{ have *attached }
+type inFilter struct {
+	have *loaded // nil: there never was one
+	on   bool    // it filters
+}
 
-// attached is a ruleset in the kernel.
-type attached struct {
+// loaded is a ruleset in the kernel. That takes long, and so it stays there when the
+// card filters no more.
+type loaded struct {
 	rules   Ruleset // as they are
 	made    Ruleset // as they were at first: the tables have its size
 	maps    map[string]*ebpf.Map
 	program *ebpf.Program
+	id      int // of the program
 }
 
 // set makes r, which has rules of one chain only, what is let in. When only the sets
@@ -29,43 +34,44 @@ type attached struct {
 func (f *inFilter) set(r Ruleset) error {
 	if f.have != nil && r.fits(f.have.made) {
 		if err := errors.Join(f.have.change(r), f.have.attach()); err == nil {
+			f.on = true
 			return nil
 		}
 		// Somebody with the rights to do so has changed it: all anew.
 	}
-	a, err := load(r)
+	l, err := load(r)
 	if err != nil {
 		return err
 	}
-	if err := a.attach(); err != nil {
-		a.close()
+	if err := l.attach(); err != nil {
+		l.close()
 		return err
 	}
 	if f.have != nil {
 		f.have.close()
 	}
-	f.have = a
+	f.have, f.on = l, true
 	return nil
 }
 
 func (f *inFilter) remove() error {
-	if f.have == nil {
+	if !f.on {
 		return nil
 	}
 	if err := f.have.detach(); err != nil {
 		return err
 	}
-	f.have.close()
-	f.have = nil
+	f.on = false
 	return nil
 }
 
-// load brings a ruleset into the kernel, where nothing uses it yet.
-func load(r Ruleset) (_ *attached, err error) {
-	a := &attached{rules: r, made: r, maps: map[string]*ebpf.Map{}}
+// load brings a ruleset into the kernel, where nothing uses it yet. Nothing has a
+// name: whether the kernel takes names is tried out first, and takes longer.
+func load(r Ruleset) (_ *loaded, err error) {
+	l := &loaded{rules: r, made: r, maps: map[string]*ebpf.Map{}}
 	defer func() {
 		if err != nil {
-			a.close()
+			l.close()
 		}
 	}()
 	fds := map[string]int{}
@@ -74,13 +80,22 @@ func load(r Ruleset) (_ *attached, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("set %s: %w", s.Name, err)
 		}
-		a.maps[s.Name], fds[s.Name] = m, m.FD()
+		l.maps[s.Name], fds[s.Name] = m, m.FD()
 		if err := putAll(m, s.Elements); err != nil {
 			return nil, fmt.Errorf("set %s: %w", s.Name, err)
 		}
 	}
-	a.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: classifierName, Type: ebpf.SchedCLS, Instructions: r.program(fds), License: "Apache-2.0"})
-	return a, err
+	l.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, Instructions: r.program(fds), License: "Apache-2.0"})
+	if err != nil {
+		return nil, err
+	}
+	info, err := l.program.Info()
+	if err != nil {
+		return nil, err
+	}
+	id, _ := info.ID()
+	l.id = int(id)
+	return l, nil
 }
 
 func putAll(m *ebpf.Map, elements [][]byte) error {
@@ -93,21 +108,21 @@ func putAll(m *ebpf.Map, elements [][]byte) error {
 }
 
 // change gives the sets the elements of r, which fits.
-func (a *attached) change(r Ruleset) error {
-	old := a.rules
+func (l *loaded) change(r Ruleset) error {
+	old := l.rules
 	for i, s := range r.Sets {
-		if err := putAll(a.maps[s.Name], without(s.Elements, old.Sets[i].Elements)); err != nil {
+		if err := putAll(l.maps[s.Name], without(s.Elements, old.Sets[i].Elements)); err != nil {
 			return fmt.Errorf("set %s: %w", s.Name, err)
 		}
 	}
 	for i, s := range r.Sets {
 		for _, e := range without(old.Sets[i].Elements, s.Elements) {
-			if err := a.maps[s.Name].Delete(e); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			if err := l.maps[s.Name].Delete(e); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return fmt.Errorf("set %s: %w", s.Name, err)
 			}
 		}
 	}
-	a.rules = r
+	l.rules = r
 	return nil
 }
 
@@ -122,19 +137,23 @@ func without(a, b [][]byte) [][]byte {
 	return out
 }
 
-func (a *attached) close() {
-	for _, m := range a.maps {
+func (l *loaded) close() {
+	for _, m := range l.maps {
 		_ = m.Close()
 	}
-	if a.program != nil {
-		_ = a.program.Close()
+	if l.program != nil {
+		_ = l.program.Close()
 	}
 }
 
-// attach makes the program the card's, in one step in the place of another.
-func (a *attached) attach() error {
-	link, err := netlink.LinkByName(a.rules.Link)
+// attach makes the program the card's, in one step in the place of another, unless it
+// is there.
+func (l *loaded) attach() error {
+	link, err := netlink.LinkByName(l.rules.Link)
 	if err != nil {
+		return err
+	}
+	if there, err := l.attached(link); there || err != nil {
 		return err
 	}
 	err = netlink.QdiscAdd(&netlink.GenericQdisc{QdiscType: "clsact", QdiscAttrs: netlink.QdiscAttrs{
@@ -143,30 +162,37 @@ func (a *attached) attach() error {
 		return fmt.Errorf("queueing discipline clsact: %w", err)
 	}
 	f := classifier(link)
-	f.Fd = a.program.FD()
+	f.Fd = l.program.FD()
 	if err := netlink.FilterReplace(f); err != nil {
 		return fmt.Errorf("classifier: %w", err)
 	}
 	return nil
 }
 
-// detach takes the program from the card, if it is there.
-func (a *attached) detach() error {
-	link, err := netlink.LinkByName(a.rules.Link)
-	if err != nil {
-		return err
-	}
+// attached tells whether the program is the card's.
+func (l *loaded) attached(link netlink.Link) (bool, error) {
 	f := classifier(link)
 	there, err := netlink.FilterList(link, f.Parent)
 	if err != nil {
-		return fmt.Errorf("classifier: %w", err)
+		return false, fmt.Errorf("classifier: %w", err)
 	}
-	for _, t := range there {
-		if b, ok := t.(*netlink.BpfFilter); ok && b.Handle == f.Handle && b.Priority == f.Priority {
-			if err := netlink.FilterDel(f); err != nil {
-				return fmt.Errorf("classifier: %w", err)
-			}
-		}
+	return slices.ContainsFunc(there, func(t netlink.Filter) bool {
+		b, bpf := t.(*netlink.BpfFilter)
+		return bpf && b.Handle == f.Handle && b.Priority == f.Priority && b.DirectAction && b.Id == l.id
+	}), nil
+}
+
+// detach takes the program from the card, if it is there.
+func (l *loaded) detach() error {
+	link, err := netlink.LinkByName(l.rules.Link)
+	if err != nil {
+		return err
+	}
+	if there, err := l.attached(link); !there || err != nil {
+		return err
+	}
+	if err := netlink.FilterDel(classifier(link)); err != nil {
+		return fmt.Errorf("classifier: %w", err)
 	}
 	return nil
 }

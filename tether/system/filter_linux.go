@@ -3,6 +3,7 @@ package system
 import (
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // A LinkFilter is the filter of one interface in the kernel. Its methods must not be
@@ -17,7 +18,12 @@ type LinkFilter struct {
 // each direction for itself. When only the sets change, no frame meets another
 // filter than the old one or the new one.
 func (l *LinkFilter) Set(r Ruleset) error {
-	if err := errors.Join(l.out.set(r.of(chainOut)), l.in.set(r.of(chainIn))); err != nil {
+	var out error
+	var wg sync.WaitGroup
+	wg.Go(func() { out = l.out.set(r.of(chainOut)) }) // at once: both wait for the kernel
+	in := l.in.set(r.of(chainIn))
+	wg.Wait()
+	if err := errors.Join(out, in); err != nil {
 		return fmt.Errorf("filter on %s: %w", r.Link, err)
 	}
 	if l.xdp != nil {
