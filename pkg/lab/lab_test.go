@@ -52,7 +52,9 @@ func TestDispatch(t *testing.T) {
 		c := r.l.context(nil)
 		o := c.Map.Get(vm.Reference()).(*simulator.VirtualMachine)
 		task := simulator.CreateTask(o, "boom", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) { panic("boom") })
-		ref := task.Run(c)
+		// With the VM's lock, as calls have it: the task is put into the VM's list.
+		var ref types.ManagedObjectReference
+		locked(c, o, func() { ref = task.Run(c) })
 		err := object.NewTask(r.c.Client, ref).Wait(r.ctx)
 		faultIs[*types.SystemError](t, err)
 		// A leaf that changes reaches a filter on it.
