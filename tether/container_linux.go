@@ -63,6 +63,7 @@ type Container struct {
 	networked   chan struct{}     // closed when updates of the networks may come
 	updated     chan struct{}     // closed when the first has come
 	told        sync.Once         // of that
+	announced   bool              // where its addresses are; of the boot, then of one update at a time
 	updating    sync.Mutex        // held by an update; guards what it changes of spec once the boot is over
 	written     map[string]string // the host files, as we wrote them last
 	reporting   sync.Mutex        // guards reported

@@ -36,7 +36,37 @@ func (c *Container) network(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.nics.start(ctx, c.goes)
+	if err := c.nics.start(ctx, c.goes); err != nil {
+		return err
+	}
+	if !c.spec.NetworkFilter { // otherwise nothing leaves until the first update
+		c.announce(c.nics.placed())
+	}
+	return nil
+}
+
+// announce tells others on the wire where addresses are now. The container that had
+// one of them before may be known still, by another card.
+func (c *Container) announce(addresses map[*nic][]string) {
+	c.announced = true
+	for n, list := range addresses {
+		for _, cidr := range list {
+			if err := n.link.Announce(cidr); err != nil {
+				c.log.WithError(err).Warn("others may look for the address elsewhere")
+			}
+		}
+	}
+}
+
+// placed are the addresses that cards on the bridge have.
+func (n *nics) placed() map[*nic][]string {
+	out := map[*nic][]string{}
+	for _, c := range n.list {
+		if len(c.cfg.Places) > 0 {
+			out[c] = append(c.cfg.addresses(), c.cfg.addresses6()...)
+		}
+	}
+	return out
 }
 
 func (c *Container) addresses(ctx context.Context) error {

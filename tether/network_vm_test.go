@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -189,6 +190,12 @@ func TestNetworks(t *testing.T) {
 		begin := time.Now()
 		a.update(nobody)
 		t.Logf("update took %v", time.Since(begin).Round(time.Millisecond))
+		// Whoever had its address before may be known by it still.
+		a.must(t, "busybox", "true")
+		here := slices.Concat([]byte(hw(macA)), ip4(one+"2"), make([]byte, 6), ip4(one+"2"))
+		if got := w.from(macA, first); !slices.ContainsFunc(got, func(f []byte) bool { return bytes.Contains(f, here) }) {
+			t.Errorf("it does not tell where its address is: %x", got)
+		}
 		mark := w.mark()
 		w.put(arp(1, macB, macB, one+"3", broadcast, one+"2"))
 		w.put(arp(1, macG, macG, one+"1", broadcast, one+"2"))

@@ -107,13 +107,10 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 	if err := c.rewriteHostFiles(); err != nil {
 		return err
 	}
-	for n, list := range added {
-		for _, cidr := range list {
-			if err := n.link.Announce(cidr); err != nil {
-				c.log.WithError(err).Warn("others may look for the address elsewhere")
-			}
-		}
+	if !c.announced {
+		added = c.nics.placed()
 	}
+	c.announce(added)
 	c.reportAddresses()
 	c.told.Do(func() { close(c.updated) })
 	c.log.WithField("addresses", c.nics.own()).WithField("filter", u.Filter).WithField("peers", len(u.Peers)).WithField("rules", len(u.Policy)).
