@@ -300,7 +300,6 @@ func testNetworks(t *testing.T, s *site) {
 	s.consistent(p)
 }
 
-// Published ports are there when a start returns, and one container's at a time.
 // TestGuestThatWaits: a guest that boots while there are several networks lets nobody
 // in before it was told of them, also when the others are gone by then.
 func TestGuestThatWaits(t *testing.T) {
@@ -339,6 +338,7 @@ func TestGuestThatWaits(t *testing.T) {
 	}
 }
 
+// TestPublishedPorts: they are there when a start returns, and one container's at a time.
 func TestPublishedPorts(t *testing.T) {
 	s := newSite(t, lab.ModeESXi)
 	p, stop := s.boot()
