@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -96,6 +98,30 @@ func pinTLS(sc *soap.Client, target *url.URL, thumbprint string, insecure bool) 
 		td := tls.Dialer{NetDialer: d, Config: config(addr)}
 		return td.DialContext(ctx, network, addr)
 	}
+	sc.Client.Transport = wholeAnswers{t}
+}
+
+// restOfAnswer bounds what is read of an answer behind the end of its document.
+const restOfAnswer = 4 << 10
+
+// wholeAnswers reads answers of the API to their end. Who decodes one stops at the
+// end of the document, behind which a chunked body has an empty chunk still, and
+// net/http closes a connection whose answer was not read to the end.
+type wholeAnswers struct{ *http.Transport }
+
+func (w wholeAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := w.Transport.RoundTrip(req)
+	if err == nil && strings.HasPrefix(res.Header.Get("Content-Type"), "text/xml") {
+		res.Body = wholeBody{res.Body}
+	}
+	return res, err
+}
+
+type wholeBody struct{ io.ReadCloser }
+
+func (b wholeBody) Close() error {
+	_, _ = io.CopyN(io.Discard, b.ReadCloser, restOfAnswer)
+	return b.ReadCloser.Close()
 }
 
 func verify(addr, want string, cs tls.ConnectionState) error {

@@ -15,12 +15,17 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// pageSize is how many events one look at the feed can hold: a burst larger
-// than that between two looks is a gap, which is told apart and followed by a
-// resync, so the number need not be large. It should not: at each new event a
+// pageSize is how many events one look at the feed holds. At each new event a
 // server sends the whole page (govmomi's event.Manager relies on that), and a
-// reconfiguration's event holds all that was asked for, a few KiB.
-const pageSize = 25
+// reconfiguration's event holds all that was asked for, a few KiB: with 25 of them
+// the VCH read for 30 ms at each change of a container. What a burst pushes off the
+// page is asked for.
+const pageSize = 5
+
+// missedEvents is how many events are asked for behind a page of which none is
+// known. A burst larger than that is a gap, which is told apart and followed by a
+// resync.
+const missedEvents = 100
 
 // ErrGap ends a Watch that may have missed events: read everything again.
 var ErrGap = fmt.Errorf("more events at once than the feed holds: %w", errdefs.ErrUnavailable)
@@ -75,20 +80,20 @@ func (s *Session) Watch(ctx context.Context, entity types.ManagedObjectReference
 	if err := h.SetPageSize(ctx, pageSize); err != nil {
 		return ctxErr(ctx, Classify(fmt.Errorf("follow events of %s: %w", entity.Value, err)))
 	}
-	err = s.follow(ctx, h.Reference(), subscribed, changes)
+	err = s.follow(ctx, h, subscribed, changes)
 	if errors.Is(err, ErrGap) {
 		return err
 	}
 	return ctxErr(ctx, Classify(fmt.Errorf("follow events of %s: %w", entity.Value, err)))
 }
 
-func (s *Session) follow(ctx context.Context, collector types.ManagedObjectReference, subscribed func(), changes func([]Change)) error {
+func (s *Session) follow(ctx context.Context, h *event.HistoryCollector, subscribed func(), changes func([]Change)) error {
 	pc, err := property.DefaultCollector(s.vim).Create(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.dropCollector(ctx, pc)
-	filter := new(property.WaitFilter).Add(collector, collector.Type, []string{"latestPage"})
+	filter := new(property.WaitFilter).Add(h.Reference(), h.Reference().Type, []string{"latestPage"})
 	if _, err := pc.CreateFilter(ctx, filter.CreateFilter); err != nil {
 		return err
 	}
@@ -107,16 +112,25 @@ func (s *Session) follow(ctx context.Context, collector types.ManagedObjectRefer
 		}
 		first := version == ""
 		version = res.Returnval.Version
-		fresh, gap := tail.add(events(res.Returnval))
+		fresh, err := tail.add(events(res.Returnval), func() ([]types.BaseEvent, error) { return previous(ctx, h) })
 		switch {
+		case err != nil:
+			return err
 		case first:
 			subscribed()
-		case gap:
-			return ErrGap
 		case len(fresh) > 0:
 			changes(fresh)
 		}
 	}
+}
+
+// previous reads the newest events before the latest page, which may have moved on
+// since it was sent: some may be in both, or newer.
+func previous(ctx context.Context, h *event.HistoryCollector) ([]types.BaseEvent, error) {
+	if err := h.Reset(ctx); err != nil {
+		return nil, err
+	}
+	return h.ReadPreviousEvents(ctx, missedEvents)
 }
 
 // events takes the pages out of an update.
@@ -143,18 +157,38 @@ type tail struct {
 	begun bool
 }
 
-// add gives the events of a page that are new, oldest first, and whether some
-// may have come and gone between two pages: then none of a full page is known.
-func (t *tail) add(page []types.BaseEvent) (fresh []Change, gap bool) {
-	high, seen := t.last, false
+// misses tells whether events may have come and gone between two pages: then none
+// of a full page is known.
+func (t *tail) misses(page []types.BaseEvent) bool {
+	keys := map[int32]bool{}
+	for _, e := range page {
+		key := e.GetEvent().Key
+		if key <= t.last {
+			return false
+		}
+		keys[key] = true
+	}
+	return t.begun && len(keys) >= pageSize
+}
+
+// add gives the events of a page that are new, oldest first. Of those that may be
+// missing, previous reads up to missedEvents; when they are not enough, it is ErrGap.
+func (t *tail) add(page []types.BaseEvent, previous func() ([]types.BaseEvent, error)) (fresh []Change, err error) {
+	if t.misses(page) {
+		older, err := previous()
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, older...)
+		if len(older) == missedEvents && t.misses(page) {
+			return nil, ErrGap
+		}
+	}
+	high := t.last
 	twice := map[int32]bool{}
 	for _, e := range page {
 		b := e.GetEvent()
-		if t.begun && b.Key <= t.last {
-			seen = true
-			continue
-		}
-		if twice[b.Key] {
+		if t.begun && b.Key <= t.last || twice[b.Key] {
 			continue
 		}
 		twice[b.Key] = true
@@ -164,10 +198,9 @@ func (t *tail) add(page []types.BaseEvent) (fresh []Change, gap bool) {
 		}
 		fresh = append(fresh, Change{VM: b.Vm.Vm, Kind: eventKind(e), Name: b.Vm.Name, Time: b.CreatedTime, key: b.Key})
 	}
-	gap = t.begun && !seen && len(twice) >= pageSize
 	t.last, t.begun = high, true
 	sort.Slice(fresh, func(i, j int) bool { return fresh[i].key < fresh[j].key })
-	return fresh, gap
+	return fresh, nil
 }
 
 func eventKind(e types.BaseEvent) string {
