@@ -30,6 +30,7 @@ type VM struct {
 	reaper *proc.Reaper
 	bootID string
 	tools  atomic.Pointer[tools] // nil until they run
+	loaded sync.Map              // the phases whose modules are
 
 	// end is called when somebody asks the guest to stop.
 	end powerRequest
@@ -152,10 +153,17 @@ func (vm *VM) modules(context.Context) error { return vm.load(system.Now) }
 
 func (vm *VM) lateModules(context.Context) error { return vm.load(system.Late) }
 
+// load loads the modules of a phase, once: to find that all are there takes 10 ms.
 func (vm *VM) load(phase system.Phase) error {
+	if _, done := vm.loaded.Load(phase); done {
+		return nil
+	}
 	loaded, err := system.LoadModules(modulesDir, phase, vm.disc)
 	for _, m := range loaded {
 		vm.log.WithField("module", m.File).WithField("took", m.Took.Round(100*time.Microsecond)).Debug("loaded")
+	}
+	if err == nil {
+		vm.loaded.Store(phase, true)
 	}
 	return err
 }

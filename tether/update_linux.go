@@ -111,7 +111,11 @@ func (c *Container) updateNetwork(ctx context.Context, u spec.NetworkUpdate) err
 		added = c.nics.placed()
 	}
 	c.announce(added)
-	c.reportAddresses()
+	if len(leased) > 0 {
+		c.reportAddresses() // nobody else knows them
+	} else {
+		c.wg.Go(c.reportAddresses) // the engine gave them: it does not wait for that
+	}
 	c.told.Do(func() { close(c.updated) })
 	c.log.WithField("addresses", c.nics.own()).WithField("filter", u.Filter).WithField("peers", len(u.Peers)).WithField("rules", len(u.Policy)).
 		WithField(spec.FieldDuration, time.Since(begin).Round(100*time.Microsecond)).Info("networks set")
