@@ -108,17 +108,11 @@ func (c *networkChanges) create(ctx context.Context, n spec.Network) (_ spec.Net
 			err = errors.Join(err, c.undoCreate(ctx, n))
 		}
 	}()
-	// The appliance and the guests are ready for it while nobody can be on it yet.
+	// The appliance is ready for it while nobody can be on it yet.
 	saved := async(func() error { return c.store.Save(ctx, n) })
-	// From the second network on guests filter. One that cannot be told hears
-	// nothing of the new network's containers, whose own filters are up anyway.
-	told := async(func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pushTimeout)
-		defer cancel()
-		r.push(ctx)
-		return nil
-	})
-	defer func() { _ = told() }()
+	// From the second network on guests filter, and are told now. Who connects to it
+	// waits for them; until then there is nobody on it whom they could hear.
+	r.kick()
 	applied := r.apply()
 	if err := c.after("file", saved()); err != nil {
 		return n, err
