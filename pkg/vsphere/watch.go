@@ -125,12 +125,24 @@ func (s *Session) follow(ctx context.Context, h *event.HistoryCollector, subscri
 }
 
 // previous reads the newest events before the latest page, which may have moved on
-// since it was sent: some may be in both, or newer.
-func previous(ctx context.Context, h *event.HistoryCollector) ([]types.BaseEvent, error) {
+// since it was sent: some may be in both, or newer. Fewer than missedEvents are all
+// that there are: a server may give fewer at a time, and gives none at the end
+// (ReadPreviousEvents of the vSphere API).
+func previous(ctx context.Context, h *event.HistoryCollector) (all []types.BaseEvent, err error) {
 	if err := h.Reset(ctx); err != nil {
 		return nil, err
 	}
-	return h.ReadPreviousEvents(ctx, missedEvents)
+	for len(all) < missedEvents {
+		list, err := h.ReadPreviousEvents(ctx, missedEvents-int32(len(all)))
+		if err != nil {
+			return nil, err
+		}
+		if len(list) == 0 {
+			break
+		}
+		all = append(all, list...)
+	}
+	return all, nil
 }
 
 // events takes the pages out of an update.

@@ -70,6 +70,46 @@ func TestWatchBurst(t *testing.T) {
 	}
 }
 
+// What is behind the latest page is read, the newest first, up to missedEvents.
+func TestPreviousEvents(t *testing.T) {
+	s := newSim(t, simulator.VPX())
+	se := s.dial(t)
+	m := event.NewManager(se.vim)
+	h, err := m.CreateCollectorForEvents(t.Context(), types.EventFilterSpec{EventTypeId: []string{"GeneralUserEvent"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.SetPageSize(t.Context(), pageSize); err != nil {
+		t.Fatal(err)
+	}
+	posted := 0
+	for _, total := range []int{20, 2 * missedEvents} {
+		for ; posted < total; posted++ {
+			if err := m.PostEvent(t.Context(), new(types.GeneralUserEvent)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := previous(t.Context(), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := h.LatestPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := map[int32]bool{}
+		for _, e := range append(page, got...) {
+			keys[e.GetEvent().Key] = true
+		}
+		newest := page[0].GetEvent().Key
+		for i := range int32(min(total, missedEvents)) {
+			if !keys[newest-i] {
+				t.Errorf("of %d events, the newest but %d is neither on the page nor behind it", total, i)
+			}
+		}
+	}
+}
+
 func TestTail(t *testing.T) {
 	page := func(keys ...int32) []types.BaseEvent {
 		var out []types.BaseEvent
