@@ -28,6 +28,15 @@ func (p *PortLayer) Start(ctx context.Context, id string) error {
 	return m.Start(ctx, id)
 }
 
+// AwaitStart waits for the end of a start that is under way.
+func (p *PortLayer) AwaitStart(ctx context.Context, id string) error {
+	m, err := p.manage()
+	if err != nil {
+		return err
+	}
+	return m.AwaitStart(ctx, id)
+}
+
 // Stop ends a container's process, and its VM.
 func (p *PortLayer) Stop(ctx context.Context, id, signal string, timeout time.Duration) error {
 	m, err := p.manage()

@@ -440,6 +440,60 @@ func TestStopDuringBoot(t *testing.T) {
 	}
 }
 
+// TestAwaitStart: who waits for a start hears of its end, whatever that is, and is not
+// kept where there is none.
+func TestAwaitStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		end   func(*engine, string) error // nil: the process comes up
+		after spec.Phase
+	}{
+		"process": {after: spec.PhaseRunning},
+		"stop":    {func(e *engine, id string) error { return e.Stop(context.Background(), id, "", patience) }, spec.PhaseExited},
+		"remove":  {func(e *engine, id string) error { return e.Remove(context.Background(), id, true) }, phaseGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, simulator.ESX())
+			e := l.boot(func(c *Config) { c.BootTimeout = time.Minute })
+			sc := container(1)
+			booting, up := make(chan struct{}), make(chan struct{})
+			l.guests.run(sc.ID, func(g *line) {
+				close(booting)
+				select {
+				case <-up:
+					service(g)
+				case <-g.off:
+				}
+			})
+			if _, err := e.Create(t.Context(), sc); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.AwaitStart(t.Context(), sc.ID); err != nil {
+				t.Errorf("before the start: %v", err)
+			}
+			go func() { _ = e.Start(context.Background(), sc.ID) }()
+			wait(t, booting)
+			left, leave := context.WithCancel(t.Context())
+			leave()
+			if err := e.AwaitStart(left, sc.ID); !errors.Is(err, context.Canceled) {
+				t.Errorf("a caller who has left: %v", err)
+			}
+			over := make(chan error, 1)
+			go func() { over <- e.AwaitStart(context.Background(), sc.ID) }()
+			if c.end == nil {
+				close(up)
+			} else if err := c.end(e, sc.ID); err != nil {
+				t.Fatal(err)
+			}
+			if err := wait(t, over); err != nil && c.after != phaseGone {
+				t.Errorf("the end of the start: %v", err)
+			}
+			if p := e.phase(sc.ID); p != c.after {
+				t.Errorf("phase %q, want %q", p, c.after)
+			}
+		})
+	}
+}
+
 func TestAttachBeforeStart(t *testing.T) {
 	l := newLab(t, simulator.ESX())
 	e := l.boot()

@@ -69,6 +69,29 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	return nil
 }
 
+// AwaitStart returns when a start that is under way is over, well or not; at once
+// where there is none.
+func (m *Manager) AwaitStart(ctx context.Context, id string) error {
+	c, err := m.find(id)
+	if err != nil {
+		return err
+	}
+	c.mu.Look()
+	starting, r := c.phase == spec.PhaseStarting, c.run
+	c.mu.Unlock()
+	if !starting {
+		return nil
+	}
+	select {
+	case <-r.started:
+	case <-r.done:
+	case <-c.gone:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
 // begin takes the container to starting; no run when it is on already.
 func (c *Controller) begin(interrupt context.CancelCauseFunc) (*run, <-chan struct{}, error) {
 	c.mu.Lock()

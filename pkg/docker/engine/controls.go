@@ -56,6 +56,9 @@ func (e *Engine) Pause(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
+	if v, err = e.awaitStart(ctx, v); err != nil {
+		return err
+	}
 	id := v.Container.ID
 	if err := e.mustRun(v); err != nil {
 		return err

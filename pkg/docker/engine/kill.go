@@ -7,7 +7,8 @@ import (
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
-// Kill sends a signal (empty: KILL). For KILL it waits for the end.
+// Kill sends a signal (empty: KILL). For KILL it waits for the end. KILL ends a start
+// that is under way, as Stop does; other signals wait until there is a process.
 //
 // As in Docker (daemon/kill.go, killWithSignal), a signal may also say that the
 // policy is to start the container no more: KILL does, the container's own stop
@@ -23,12 +24,15 @@ func (e *Engine) Kill(ctx context.Context, ref, raw string) error {
 		return err
 	}
 	v, err := e.find(ref)
+	if err == nil && sig != "SIGKILL" { // that one ends a start
+		v, err = e.awaitStart(ctx, v)
+	}
 	if err != nil {
 		return err
 	}
 	id := v.Container.ID
 	restarting := e.stillRestarting(id)
-	if !isRunning(v) && !restarting {
+	if !isRunning(v) && v.Status.Phase != spec.PhaseStarting && !restarting {
 		return notRunning(id)
 	}
 	stops := stopsFor(e.storedOf(v), sig)
@@ -42,7 +46,7 @@ func (e *Engine) Kill(ctx context.Context, ref, raw string) error {
 		if was, err := e.endRestarts(ctx, id); was || err != nil {
 			return err
 		}
-	case !isRunning(v):
+	case restarting && !isRunning(v):
 		return nil // there is no process between two runs
 	}
 	e.containerEvent(v, "kill", map[string]string{"signal": signalNumber(sig)})

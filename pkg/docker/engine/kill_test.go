@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -155,6 +156,58 @@ func TestStopWhileThePolicyStarts(t *testing.T) {
 			if i := h.inspect(id); i.State.Restarting {
 				t.Errorf("after: %+v", i.State)
 			}
+		})
+	}
+}
+
+// TestWhileItStarts: what comes while a container is being started waits for that, as
+// it does with dockerd, and is neither refused nor lost.
+func TestWhileItStarts(t *testing.T) {
+	broken := errors.New("the host is full")
+	for name, c := range map[string]struct {
+		do     func(*harness, string) error
+		fails  error // of the start
+		want   func(error) bool
+		status string
+	}{
+		"signal":                    {do: func(h *harness, id string) error { return h.e.Kill(h.ctx, id, "TERM") }, status: "exited"},
+		"signal, no process":        {func(h *harness, id string) error { return h.e.Kill(h.ctx, id, "TERM") }, broken, errdefs.IsConflict, "created"},
+		"pause":                     {do: func(h *harness, id string) error { return h.e.Pause(h.ctx, id) }, status: "paused"},
+		"another start":             {func(h *harness, id string) error { return h.e.Start(h.ctx, id) }, nil, errdefs.IsNotModified, "running"},
+		"another start, no process": {func(h *harness, id string) error { return h.e.Start(h.ctx, id) }, broken, nil, "running"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, nil)
+			began, let := make(chan struct{}, 2), make(chan struct{})
+			first := true
+			h.f.OnStart = func(string) error {
+				if !first {
+					return nil
+				}
+				first = false
+				began <- struct{}{}
+				<-let
+				return c.fails
+			}
+			id := h.create("kk", `{"Image":"busybox","Cmd":["trap"]}`)
+			started, done := make(chan error, 1), make(chan error, 1)
+			go func() { started <- h.e.Start(h.ctx, id) }()
+			<-began
+			waits := h.f.Waits()
+			go func() { done <- c.do(h, id) }()
+			select {
+			case <-waits:
+			case err := <-done:
+				t.Fatalf("it came back while the container was being started: %v", err)
+			}
+			close(let)
+			if err := <-started; !errors.Is(err, c.fails) {
+				t.Fatal(err)
+			}
+			if err := <-done; c.want == nil && err != nil || c.want != nil && !c.want(err) {
+				t.Errorf("%v", err)
+			}
+			h.until(c.status, func() bool { return h.status(id) == c.status })
 		})
 	}
 }

@@ -21,6 +21,9 @@ type PortLayer interface {
 	// could not be started is an error that carries ExitNotFound or
 	// ExitNotExecutable (see spec.StartError); the container is then exited.
 	Start(ctx context.Context, id string) error
+	// AwaitStart returns when a start that is under way is over, well or not; at
+	// once where there is none.
+	AwaitStart(ctx context.Context, id string) error
 	// Stop sends signal (empty: the container's own), waits up to timeout
 	// (negative: for ever) and then powers the VM off. Stopping a stopped
 	// container does nothing.

@@ -24,6 +24,9 @@ const exitGuard = 5 * time.Second
 // The start goes on when the caller leaves: half started is worse than late.
 func (e *Engine) Start(ctx context.Context, ref string) error {
 	v, err := e.find(ref)
+	if err == nil {
+		v, err = e.awaitStart(ctx, v)
+	}
 	if err != nil {
 		return err
 	}
@@ -64,6 +67,21 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 		return e.startFailure(ctx, v, err)
 	}
 	return nil
+}
+
+// awaitStart waits for a start of the container that is under way, as dockerd does for
+// all that takes the container's lock, and gives the container as it is then. A virtual
+// machine takes longer to boot than a process to start, so that more falls into it: the
+// interrupt of somebody who runs a container and thinks better of it.
+func (e *Engine) awaitStart(ctx context.Context, v spec.View) (spec.View, error) {
+	id := v.Container.ID
+	if v.Status.Phase != spec.PhaseStarting || e.stillRestarting(id) {
+		return v, nil
+	}
+	if err := e.pl.AwaitStart(ctx, id); err != nil {
+		return v, fmt.Errorf("wait for the start of container %s: %w", id, err)
+	}
+	return e.find(id)
 }
 
 // startFailure tidies up after a start that failed and words the error.

@@ -37,6 +37,7 @@ type Fake struct {
 	subBuffer  int
 	nets       []spec.Network // those that were made
 	nextPort   int
+	waits      chan struct{} // closed when somebody waits for a start
 	// filesErr is what every operation on files fails with, filesBreak what ends
 	// every tar before its end.
 	filesErr, filesBreak error

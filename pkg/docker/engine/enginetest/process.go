@@ -95,6 +95,7 @@ func (f *Fake) program(path string) (Program, error) {
 // Start implements engine.PortLayer.
 func (f *Fake) Start(_ context.Context, id string) error {
 	if f.OnStart != nil {
+		f.starting(id)
 		if err := f.OnStart(id); err != nil {
 			f.notOn(id, err)
 			return err
@@ -152,6 +153,46 @@ func (f *Fake) Start(_ context.Context, id string) error {
 		close(p.over)
 	}()
 	return nil
+}
+
+// starting records that a start is under way.
+func (f *Fake) starting(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c, err := f.get(id); err == nil && c.run == nil {
+		c.view.Status.Phase = spec.PhaseStarting
+	}
+}
+
+// AwaitStart implements engine.PortLayer.
+func (f *Fake) AwaitStart(ctx context.Context, id string) error {
+	for {
+		f.mu.Lock()
+		c, err := f.get(id)
+		if err != nil || c.view.Status.Phase != spec.PhaseStarting {
+			f.mu.Unlock()
+			return err
+		}
+		changed := c.changed
+		if f.waits != nil {
+			close(f.waits)
+			f.waits = nil
+		}
+		f.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Waits gives a channel that is closed when somebody next waits for a start.
+func (f *Fake) Waits() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waits = make(chan struct{})
+	return f.waits
 }
 
 // notOn records a start that did not get as far as a process.
