@@ -325,7 +325,7 @@ func (a *Appliance) engine(ctx context.Context) error {
 	}
 	a.supervised = newSupervisor(a.VM, spec.Process{
 		Path: engineFile,
-		Args: []string{"--config", vchFile},
+		Args: []string{"--config", vchFile, "--set-clock"},
 		Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
 			fmt.Sprintf("GOMEMLIMIT=%d", engineMemory(memory.Total))},
 		Dir: "/",

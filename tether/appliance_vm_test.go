@@ -73,7 +73,7 @@ func TestAppliance(t *testing.T) {
 	}
 	begin := time.Now()
 	vm = qemutest.Boot(t, o)
-	vm.Expect(`engine --config /run/vic/vch.json begins`, limit)
+	vm.Expect(`engine --config /run/vic/vch.json --set-clock begins`, limit)
 	t.Logf("engine starts after %v", time.Since(begin).Round(time.Millisecond))
 	vm.Expect(`nameserver 10.118.0.1`, limit)
 	vm.Expect(`program ended.*exit status 3`, limit)

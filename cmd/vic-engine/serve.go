@@ -44,6 +44,7 @@ type serveOptions struct {
 	config, stateDir, rpciSocket     string
 	listen, adminListen, concentrate string
 	logDir                           string
+	setClock                         bool
 }
 
 func newCommand() *cobra.Command {
@@ -65,6 +66,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&o.adminListen, "admin-listen", ":2378", "address of the admin page")
 	f.StringVar(&o.concentrate, "concentrator-listen", ":8080", "address of the serial concentrator")
 	f.StringVar(&o.logDir, "log-dir", "/var/log/vic", "where tether keeps the logs that the admin page shows")
+	f.BoolVar(&o.setClock, "set-clock", false, "keep this computer's clock with that of vSphere")
 	return cmd
 }
 
@@ -149,12 +151,17 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serial concentrator: %w", err)
 	}
+	var clock portlayer.Clock
+	if d.opts.setClock {
+		clock = systemClock()
+	}
 	ports, err := portlayer.New(portlayer.Config{
 		VCH:          d.vch,
 		SpoolDir:     filepath.Join(d.opts.stateDir, "spool"),
 		Concentrator: concentrator,
 		BootTimeout:  boot,
 		ReportPorts:  d.reportPorts,
+		Clock:        clock,
 		Log:          d.log,
 	})
 	if err != nil {
