@@ -177,6 +177,11 @@ func shapeOf(v string) string {
 	return "text"
 }
 
+// passing are lines of a pull that dockerd may say, or not: its clients get a layer's
+// latest progress, and what came and went before they looked is skipped
+// (distribution/xfer/transfer.go of moby, lastProgress).
+var passing = regexp.MustCompile(`^<short id>: (Waiting|Verifying Checksum|Download complete)$`)
+
 // lines normalises what a client printed.
 func lines(text string, sorted bool) string {
 	text = strings.ReplaceAll(brokenPipe.ReplaceAllString(text, ""), "\r\n", "\n")
@@ -184,6 +189,7 @@ func lines(text string, sorted bool) string {
 	for i, l := range all {
 		all[i] = strings.TrimRight(normalText(l), " ")
 	}
+	all = slices.DeleteFunc(all, func(l string) bool { return passing.MatchString(l) })
 	if sorted {
 		slices.Sort(all)
 	}

@@ -114,6 +114,10 @@ func TestNormal(t *testing.T) {
 	if got := lines(said, false); got != "no such directory" {
 		t.Errorf("%q", got)
 	}
+	pulled := "0123456789ab: Pulling fs layer\n0123456789ab: Verifying Checksum\n0123456789ab: Download complete\n0123456789ab: Pull complete\nDigest: x\n"
+	if got := lines(pulled, false); got != "<short id>: Pulling fs layer\n<short id>: Pull complete\nDigest: x" {
+		t.Errorf("%q", got)
+	}
 	list := fields{}
 	if err := flatten("", []byte(`[{"N":"b"},{"N":"a"}]`), true, list); err != nil || list[".0.N"] != `"a"` {
 		t.Error(list, err)
