@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func (f *fixture) resize(t *testing.T) {
 		}
 	}()
 	var seen bytes.Buffer
-	await := func(want string) {
+	await := func(want string, again <-chan time.Time) {
 		t.Helper()
 		limit := time.After(time.Minute)
 		for !strings.Contains(seen.String(), want) {
@@ -47,16 +48,24 @@ func (f *fixture) resize(t *testing.T) {
 					t.Fatalf("the client ended before %q:\n%s", want, seen.String())
 				}
 				seen.Write(b)
+			case <-again:
+				if err := cmd.Process.Signal(syscall.SIGWINCH); err != nil {
+					t.Fatal(err)
+				}
 			case <-limit:
 				t.Fatalf("no %q within a minute:\n%s", want, seen.String())
 			}
 		}
 	}
-	await("ready")
+	await("ready", nil)
 	if err := pty.Setsize(tty, &pty.Winsize{Rows: 41, Cols: 113}); err != nil {
 		t.Fatal(err)
 	}
-	await("size: 41 113")
+	// The client listens for SIGWINCH only once its first resize is answered, and the guest's "ready" can be
+	// here before that: it is told again until it has asked for the new size.
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	await("size: 41 113", again.C)
 	if _, err := tty.Write([]byte{3}); err != nil { // ctrl-C: SIGINT for what runs on the terminal
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ volumes() {
 	d volume rm cli-volume
 }
 events() {
-	d events --since 10m --until 0s --filter container=cli-renamed --format '{{.Action}}' >"$out"
+	d events --since 10m --until "$(date +%s.%N)" --filter container=cli-renamed --format '{{.Action}}' >"$out"
 	has "$out" die
 }
 sockets() {
