@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
+
+	"github.com/vic-engine/vic/pkg/clock"
 )
 
 // recordedClock remembers how it was corrected.
@@ -53,7 +55,7 @@ func TestClockFollows(t *testing.T) {
 			at = append(at, time.Since(began))
 			return a.offset, a.within, a.err
 		}}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(answers)-1)*clockEvery+time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(answers)-1)*clock.Every+time.Second)
 		defer cancel()
 		f.set(ctx)
 		f.run(ctx)
@@ -61,7 +63,7 @@ func TestClockFollows(t *testing.T) {
 			t.Error(d)
 		}
 		for i, d := range at {
-			if d != time.Duration(i)*clockEvery {
+			if d != time.Duration(i)*clock.Every {
 				t.Errorf("asked %d after %s", i, d)
 			}
 		}

@@ -65,10 +65,18 @@ func (p *PortLayer) Layer(ctx context.Context, id string, w io.Writer) error {
 // up is told of each new line. A guest that only serves files is on no network.
 func (p *PortLayer) up(id string) {
 	if m, err := p.manage(); err == nil {
+		m.OnLine(id)
 		if m.InMaintenance(id) {
 			return
 		}
 		m.OnUp(id)
 	}
 	p.router.up(id)
+}
+
+// again is told that a line goes on after a cut.
+func (p *PortLayer) again(id string) {
+	if m, err := p.manage(); err == nil {
+		m.OnLine(id)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vic-engine/vic/pkg/clock"
 	"github.com/vic-engine/vic/pkg/image"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/vsphere"
@@ -57,7 +58,7 @@ type Config struct {
 	// BootTimeout bounds a container's start; zero: that of package exec.
 	BootTimeout time.Duration
 	// Clock follows that of vSphere; nil: it is left alone.
-	Clock Clock
+	Clock clock.Clock
 	// Resync is how often everything is read again; zero: that of package events.
 	Resync time.Duration
 	Log    *logrus.Entry
@@ -152,11 +153,9 @@ func (p *PortLayer) Run(ctx context.Context) error {
 			p.cfg.Log.WithError(err).Warn("vSphere session is left to its timeout")
 		}
 	}()
-	clock := follower{clock: p.cfg.Clock, ask: l.session.ClockOffset, log: p.cfg.Log}
-	if clock.clock != nil {
-		clock.set(ctx)
-	}
-	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Relay: p.relay, Up: p.up, Log: p.cfg.Log})
+	own := follower{clock: p.cfg.Clock, ask: l.session.ClockOffset, log: p.cfg.Log}
+	own.set(ctx)
+	lines := attach.New(attach.Config{Signer: p.signer, HostKey: p.hostKey, Report: p.report, Relay: p.relay, Up: p.up, Again: p.again, Log: p.cfg.Log})
 	if l.exec, err = p.manager(ctx, l, lines); err != nil {
 		return fmt.Errorf("port layer: %w", err)
 	}
@@ -175,9 +174,8 @@ func (p *PortLayer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return rec.Run(ctx) })
 	g.Go(func() error { return p.names.Run(ctx) })
-	if clock.clock != nil {
-		g.Go(func() error { clock.run(ctx); return nil })
-	}
+	g.Go(func() error { own.run(ctx); return nil })
+	g.Go(func() error { l.exec.FollowClocks(ctx); return nil })
 	routed := make(chan struct{})
 	g.Go(func() error {
 		// Not earlier: what is published stays so while nobody is known yet.

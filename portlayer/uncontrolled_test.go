@@ -2,6 +2,7 @@ package portlayer
 
 import (
 	"context"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -18,6 +19,10 @@ func (uncontrolled) Pause(context.Context) error              { return errdefs.E
 func (uncontrolled) Resume(context.Context) error             { return errdefs.ErrNotImplemented }
 func (uncontrolled) Limit(context.Context, spec.Limits) error { return errdefs.ErrNotImplemented }
 func (uncontrolled) Enlarge(context.Context, spec.Size) error { return errdefs.ErrNotImplemented }
+func (uncontrolled) Time(context.Context) (time.Time, error)  { return time.Now(), nil }
+func (uncontrolled) Correct(context.Context, time.Duration, bool) error {
+	return errdefs.ErrNotImplemented
+}
 
 func (uncontrolled) Stats(context.Context) (spec.Stats, error) {
 	return spec.Stats{}, errdefs.ErrNotImplemented

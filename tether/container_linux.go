@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"github.com/vic-engine/vic/pkg/clock"
 	"github.com/vic-engine/vic/pkg/guestinfo"
 	"github.com/vic-engine/vic/pkg/policy/firewall"
 	"github.com/vic-engine/vic/pkg/spec"
@@ -163,6 +164,7 @@ func (c *Container) line(ctx context.Context) error {
 		Network:   c.updateNetwork,
 		Grow:      c.grow,
 		Enlarge:   c.enlarge,
+		Clock:     clock.System(),
 		Files:     c.serveFiles,
 	}
 	if c.maintenance {

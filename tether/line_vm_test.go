@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/vic-engine/vic/pkg/clock"
 	"github.com/vic-engine/vic/pkg/guestinfo"
 	"github.com/vic-engine/vic/pkg/lab/qemu/qemutest"
 	"github.com/vic-engine/vic/pkg/spec"
@@ -94,6 +95,7 @@ func TestControlLine(t *testing.T) {
 		attached <- s.Attach(ctx, spec.Streams{Stdin: input, Stdout: &stdout, Stderr: &stderr, StdinOnce: true, Joined: func() { close(joined) }})
 	}()
 	<-joined
+	setClock(ctx, t, s)
 	if _, err := s.Release(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +125,32 @@ func TestControlLine(t *testing.T) {
 	st, err := guestinfo.DecodeStatus(c.ID, vm.Guest.Keys())
 	if err != nil || st.Exit.Code != 4 {
 		t.Errorf("reported %+v %v", st, err)
+	}
+	if at := st.Exit.Started; at.Before(begin.Add(time.Hour)) || at.After(time.Now().Add(time.Hour)) {
+		t.Errorf("started %s by a clock that is an hour ahead; it was booted %s", at, begin)
+	}
+}
+
+// setClock puts a guest's clock an hour ahead, and is then not content with it by little.
+func setClock(ctx context.Context, t *testing.T, s *attach.Session) {
+	t.Helper()
+	compare := func() (ahead, within time.Duration) {
+		ahead, within, err := clock.Compare(3, time.Now, func() (time.Time, error) { return s.Time(ctx) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("the guest is %s ahead, to within %s", ahead, within)
+		return ahead, within
+	}
+	ahead, first := compare()
+	if err := s.Correct(ctx, time.Hour-ahead, true); err != nil {
+		t.Fatal(err)
+	}
+	if ahead, within := compare(); (ahead - time.Hour).Abs() > first+within {
+		t.Errorf("set an hour ahead, it is %s, to within %s", ahead, first+within)
+	}
+	if err := s.Correct(ctx, time.Millisecond, false); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vic-engine/vic/pkg/admin"
+	"github.com/vic-engine/vic/pkg/clock"
 	"github.com/vic-engine/vic/pkg/docker/api"
 	"github.com/vic-engine/vic/pkg/docker/engine"
 	"github.com/vic-engine/vic/pkg/guestinfo"
@@ -151,9 +152,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serial concentrator: %w", err)
 	}
-	var clock portlayer.Clock
+	var own clock.Clock
 	if d.opts.setClock {
-		clock = systemClock()
+		own = clock.System()
 	}
 	ports, err := portlayer.New(portlayer.Config{
 		VCH:          d.vch,
@@ -161,7 +162,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		Concentrator: concentrator,
 		BootTimeout:  boot,
 		ReportPorts:  d.reportPorts,
-		Clock:        clock,
+		Clock:        own,
 		Log:          d.log,
 	})
 	if err != nil {

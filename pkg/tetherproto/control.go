@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -25,6 +26,10 @@ type Controls interface {
 	// returns when there are as many as s says; of zero it does not wait for any. Ahead
 	// it does nothing; more than the guest could use is ErrResourceExhausted.
 	Enlarge(ctx context.Context, s spec.Size) error
+	// Time is the guest's clock. Correct adds by to it: at once, or else bit by bit. It
+	// is ErrFailedPrecondition once a process runs that was given the clock itself.
+	Time(ctx context.Context) (time.Time, error)
+	Correct(ctx context.Context, by time.Duration, atOnce bool) error
 	// Stats and Processes read what they use now.
 	Stats(ctx context.Context) (spec.Stats, error)
 	Processes(ctx context.Context) (spec.ProcessTable, error)
@@ -37,6 +42,8 @@ const (
 	callResume    = "resume"
 	callLimit     = "limit"   // Limits is set
 	callEnlarge   = "enlarge" // Size is set
+	callTime      = "time"    // answered with Time
+	callCorrect   = "correct" // By is set, and AtOnce
 	callStats     = "stats"
 	callProcesses = "processes"
 )
@@ -62,6 +69,8 @@ func (s *ServerConn) control(o *open, q callRequest) error {
 			return fmt.Errorf("size is missing or negative: %w", errdefs.ErrInvalidArgument)
 		}
 		return s.h.Enlarge(o.ctx, *q.Size)
+	case callCorrect:
+		return s.h.Correct(o.ctx, q.By, q.AtOnce)
 	case callStats:
 		v, err := s.h.Stats(o.ctx)
 		return errors.Join(err, answer(o, v, err))
@@ -103,6 +112,18 @@ func (c *Client) Limit(ctx context.Context, l spec.Limits) error {
 // Enlarge uses what the VM has got since its boot.
 func (c *Client) Enlarge(ctx context.Context, s spec.Size) error {
 	_, err := c.call(ctx, callRequest{Method: callEnlarge, Size: &s})
+	return err
+}
+
+// Time reads the guest's clock.
+func (c *Client) Time(ctx context.Context) (time.Time, error) {
+	r, err := c.call(ctx, callRequest{Method: callTime})
+	return r.Time, err
+}
+
+// Correct corrects the guest's clock.
+func (c *Client) Correct(ctx context.Context, by time.Duration, atOnce bool) error {
+	_, err := c.call(ctx, callRequest{Method: callCorrect, By: by, AtOnce: atOnce})
 	return err
 }
 

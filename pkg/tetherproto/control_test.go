@@ -22,8 +22,10 @@ type fakeControls struct {
 	paused bool
 	limits spec.Limits
 	size   spec.Size
-	table  spec.ProcessTable
-	deaf   bool // Stats never answers
+
+	corrected []string
+	table     spec.ProcessTable
+	deaf      bool // Stats never answers
 }
 
 func (f *fakeControls) Pause(context.Context) error  { return f.pause(true) }
@@ -53,6 +55,18 @@ func (f *fakeControls) Enlarge(_ context.Context, s spec.Size) error {
 		return fmt.Errorf("too many: %w", errdefs.ErrFailedPrecondition)
 	}
 	f.size = s
+	return nil
+}
+
+func (f *fakeControls) Time(context.Context) (time.Time, error) {
+	return time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC), nil
+}
+
+func (f *fakeControls) Correct(_ context.Context, by time.Duration, atOnce bool) error {
+	f.corrected = append(f.corrected, fmt.Sprint(by, " ", atOnce))
+	if by > time.Hour {
+		return fmt.Errorf("its own: %w", errdefs.ErrFailedPrecondition)
+	}
 	return nil
 }
 
@@ -90,6 +104,18 @@ func TestControls(t *testing.T) {
 	}
 	if err := c.Limit(ctx, spec.Limits{Pids: 1}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("limit of one: %v", err)
+	}
+	if at, err := c.Time(ctx); err != nil || !at.Equal(time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)) {
+		t.Errorf("time: %s %v", at, err)
+	}
+	if err := c.Correct(ctx, -440*time.Millisecond, true); err != nil {
+		t.Error(err)
+	}
+	if err := c.Correct(ctx, time.Hour+1, false); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("a clock that is not ours: %v", err)
+	}
+	if want := []string{"-440ms true", "1h0m0.000000001s false"}; !reflect.DeepEqual(f.corrected, want) {
+		t.Errorf("corrected by %q, want %q", f.corrected, want)
 	}
 	if err := c.Enlarge(ctx, spec.Size{CPUs: 2, MemoryMB: 512}); err != nil || f.size != (spec.Size{CPUs: 2, MemoryMB: 512}) {
 		t.Errorf("size %+v, %v", f.size, err)

@@ -97,6 +97,9 @@ type callRequest struct {
 	Cols   int    `json:"cols,omitempty"`
 	Unit   int    `json:"unit,omitempty"`
 
+	By     time.Duration `json:"by,omitempty"` // nanoseconds
+	AtOnce bool          `json:"atOnce,omitempty"`
+
 	Network *spec.NetworkUpdate `json:"network,omitempty"`
 	Limits  *spec.Limits        `json:"limits,omitempty"`
 	Size    *spec.Size          `json:"size,omitempty"`
@@ -104,6 +107,7 @@ type callRequest struct {
 
 type reply struct {
 	PID   int              `json:"pid,omitempty"`
+	Time  time.Time        `json:"time,omitzero"`
 	Exit  *spec.ExitStatus `json:"exit,omitempty"`
 	Error *wireError       `json:"error,omitempty"`
 }

@@ -262,6 +262,8 @@ func (s *ServerConn) call(ctx context.Context, c ssh.NewChannel) error {
 		err = s.h.Network(o.ctx, *q.Network)
 	case callGrow:
 		err = s.h.Grow(o.ctx, q.Unit)
+	case callTime:
+		r.Time, err = s.h.Time(o.ctx)
 	case callPowerOff:
 		err = s.powerOff(o.ctx)
 	default:

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/vim25/methods"
+
+	"github.com/vic-engine/vic/pkg/clock"
 )
 
 // clockAsks is how often the server's time is asked for: the quickest answer is the
@@ -16,17 +18,15 @@ const clockAsks = 5
 // computer's: offset is what has to be added to this one, within how wrong that can
 // be, which is half of what the quickest of a few answers took.
 func (s *Session) ClockOffset(ctx context.Context) (offset, within time.Duration, err error) {
-	for i := range clockAsks {
-		before := time.Now()
+	offset, within, err = clock.Compare(clockAsks, time.Now, func() (time.Time, error) {
 		t, err := methods.GetCurrentTime(ctx, s.vim)
-		took := time.Since(before)
 		if err != nil {
-			return 0, 0, Classify(fmt.Errorf("time of %s: %w", s.target, err))
+			return time.Time{}, err
 		}
-		if half := took / 2; i == 0 || half < within {
-			// Round drops the monotonic reading: a wall clock is compared with another.
-			offset, within = t.Sub(before.Round(0).Add(half)), half
-		}
+		return *t, nil
+	})
+	if err != nil {
+		return 0, 0, Classify(fmt.Errorf("time of %s: %w", s.target, err))
 	}
 	return offset, within, nil
 }

@@ -41,6 +41,9 @@ type Config struct {
 	// Up is told of each new session, once Session gives it; it must not block.
 	// May be nil.
 	Up func(id string)
+	// Again is told of each session that goes on over a new connection; it must not
+	// block. May be nil.
+	Again func(id string)
 	// KeepAlive is how long a line may be idle before it is tested; zero:
 	// DefaultKeepAlive.
 	KeepAlive time.Duration
@@ -125,6 +128,9 @@ func (s *Server) serveHello(ctx context.Context, stream *tetherproto.Stream, hel
 		return fmt.Errorf("hello without a container id: %w", errdefs.ErrInvalidArgument)
 	}
 	if old := s.current(id); old != nil && old.link.Matches(hello) {
+		if s.cfg.Again != nil {
+			s.cfg.Again(id)
+		}
 		return old.link.Run(ctx, stream, &hello)
 	}
 	link := tetherproto.NewLink(tetherproto.LinkConfig{KeepAlive: s.cfg.KeepAlive})

@@ -209,6 +209,8 @@ func TestSessionGoesOnAfterCut(t *testing.T) {
 	engine := signer(t)
 	g := newGuest(t, engine.PublicKey())
 	s, addr, _ := start(t, engine, map[string]ssh.PublicKey{id: g.key.PublicKey()}, nil)
+	again := make(chan string, 9)
+	s.cfg.Again = func(id string) { again <- id }
 	cut := g.dial(t, addr, nil)
 	sess := session(t, s)
 	echo(t, sess, "before")
@@ -218,12 +220,18 @@ func TestSessionGoesOnAfterCut(t *testing.T) {
 	go func() { // asked while there is no stream: it waits for the next
 		got <- sess.Attach(context.Background(), spec.Streams{Stdin: strings.NewReader("across"), Stdout: &out})
 	}()
+	if len(again) != 0 {
+		t.Error("told of a line that goes on, before there was a cut")
+	}
 	g.dial(t, addr, nil)
 	if err := <-got; err != nil || out.String() != "across" {
 		t.Errorf("attach across a cut: %q, %v", out.String(), err)
 	}
-	if again := session(t, s); again != sess {
+	if session(t, s) != sess {
 		t.Error("the cut made a new session")
+	}
+	if who := <-again; who != id {
+		t.Errorf("the line of %s goes on, it is said", who)
 	}
 }
 

@@ -23,6 +23,10 @@ type Controller struct {
 	// config is held, across calls to vSphere, by whoever changes the VM's
 	// configuration, so that changes of ours do not refuse each other.
 	config chan struct{}
+	// clock is held by whoever compares and corrects the guest's clock: clocked is
+	// the line on which that was done at boot.
+	clock   chan struct{}
+	clocked Line
 
 	gone chan struct{} // closed when the container is no more
 
@@ -124,7 +128,7 @@ func (r *run) isStarted() bool {
 func newController(m *Manager, c spec.Container, p spec.Phase) *Controller {
 	return &Controller{
 		id: c.ID, m: m, spec: c, phase: p, run: newRun(spec.ExitStatus{}),
-		op: make(chan struct{}, 1), config: make(chan struct{}, 1), gone: make(chan struct{}),
+		op: make(chan struct{}, 1), config: make(chan struct{}, 1), clock: make(chan struct{}, 1), gone: make(chan struct{}),
 		waiting: map[*attacher]struct{}{}, dropped: closed(),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -17,6 +18,8 @@ type controls interface {
 	Resume(ctx context.Context) error
 	Limit(ctx context.Context, l spec.Limits) error
 	Enlarge(ctx context.Context, s spec.Size) error
+	Time(ctx context.Context) (time.Time, error)
+	Correct(ctx context.Context, by time.Duration, atOnce bool) error
 	Stats(ctx context.Context) (spec.Stats, error)
 	Processes(ctx context.Context) (spec.ProcessTable, error)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -18,6 +19,11 @@ import (
 	"github.com/vic-engine/vic/pkg/spec"
 )
 
+type correction struct {
+	by     time.Duration
+	atOnce bool
+}
+
 // controlled is the part of a line that holds and measures processes.
 type controlled struct {
 	cmu    sync.Mutex
@@ -28,6 +34,12 @@ type controlled struct {
 	deaf   error // of Enlarge
 	full   error // of Enlarge ahead
 	heard  chan spec.Limits
+
+	now       func() time.Time // nil: time.Now
+	wrong     time.Duration    // what the clock is ahead by
+	tell      chan struct{}    // told of each correction
+	blind     error            // of Time
+	corrected []correction
 }
 
 func (c *controlled) Pause(context.Context) error {
@@ -67,6 +79,28 @@ func (c *controlled) Enlarge(_ context.Context, s spec.Size) error {
 		return c.deaf
 	}
 	c.sizes = append(c.sizes, s)
+	return nil
+}
+
+// Time is ahead or behind by what c is wrong.
+func (c *controlled) Time(context.Context) (time.Time, error) {
+	c.cmu.Lock()
+	defer c.cmu.Unlock()
+	now := time.Now
+	if c.now != nil {
+		now = c.now
+	}
+	return now().Add(c.wrong), c.blind
+}
+
+func (c *controlled) Correct(_ context.Context, by time.Duration, atOnce bool) error {
+	c.cmu.Lock()
+	defer c.cmu.Unlock()
+	c.wrong += by
+	c.corrected = append(c.corrected, correction{by, atOnce})
+	if c.tell != nil {
+		c.tell <- struct{}{}
+	}
 	return nil
 }
 

@@ -406,10 +406,13 @@ func (g *guests) run(id string, p program) {
 // up makes the line known to the engine.
 func (l *line) up() {
 	l.g.mu.Lock()
-	defer l.g.mu.Unlock()
 	l.g.line[l.id] = l
 	close(l.g.changed)
 	l.g.changed = make(chan struct{})
+	l.g.mu.Unlock()
+	if m := l.g.manager(); m != nil {
+		m.OnLine(l.id)
+	}
 }
 
 // exit ends the process as tether does: guestinfo, line, power-off.

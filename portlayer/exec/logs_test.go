@@ -18,7 +18,7 @@ import (
 	"github.com/vic-engine/vic/portlayer/vmspec"
 )
 
-var clock = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // output makes lines 0 to n-1 as frames, one second apart, odd ones to stderr.
 func output(run uint64, n int) []logframe.Frame {
@@ -26,7 +26,7 @@ func output(run uint64, n int) []logframe.Frame {
 	for i := range n {
 		f := logframe.Frame{
 			Position: logframe.Position{Run: run, Seq: uint64(i)}, Kind: logframe.KindData, Stream: spec.Stdout,
-			Time: clock.Add(time.Duration(i) * time.Second), Data: fmt.Appendf(nil, "r%d line %d\n", run, i),
+			Time: epoch.Add(time.Duration(i) * time.Second), Data: fmt.Appendf(nil, "r%d line %d\n", run, i),
 		}
 		if i%2 == 1 {
 			f.Stream = spec.Stderr
@@ -88,9 +88,9 @@ func TestLogsKept(t *testing.T) {
 		"":                              with(func(o *spec.LogOptions) { o.Tail = 0 }),
 		"r1 line 1,r1 line 3,r1 line 5": with(func(o *spec.LogOptions) { o.Stdout = false }),
 		"r1 line 4,r2 line 0":           with(func(o *spec.LogOptions) { o.Stderr, o.Tail = false, 2 }),
-		"r1 line 3,r1 line 4,r1 line 5": with(func(o *spec.LogOptions) { o.Since = clock.Add(3 * time.Second) }),
-		"r1 line 0,r1 line 1":           with(func(o *spec.LogOptions) { o.Until = clock.Add(1500 * time.Millisecond) }),
-		"r1 line 1,r1 line 2,r2 line 0": with(func(o *spec.LogOptions) { o.Tail, o.Until = 3, clock.Add(2*time.Second) }),
+		"r1 line 3,r1 line 4,r1 line 5": with(func(o *spec.LogOptions) { o.Since = epoch.Add(3 * time.Second) }),
+		"r1 line 0,r1 line 1":           with(func(o *spec.LogOptions) { o.Until = epoch.Add(1500 * time.Millisecond) }),
+		"r1 line 1,r1 line 2,r2 line 0": with(func(o *spec.LogOptions) { o.Tail, o.Until = 3, epoch.Add(2*time.Second) }),
 	} {
 		if got, err := read(o); got != want || err != nil {
 			t.Errorf("%+v:\n got %s\nwant %s, %v", o, got, want, err)

@@ -325,6 +325,7 @@ func (m *Manager) release(ctx context.Context, c *Controller, r *run) error {
 	if err != nil {
 		return err
 	}
+	m.setClock(ctx, c, line)
 	c.awaitJoined(ctx)
 	if m.cfg.Networks != nil {
 		m.cfg.Networks.Greet(ctx, c.id, line)

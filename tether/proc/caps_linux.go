@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,13 @@ func capabilitySet(p spec.Process) (set uint64, all bool, err error) {
 		}
 	}
 	return set, false, nil
+}
+
+// SetsClock tells whether a process was given the computer's clock by name, SYS_TIME.
+// Those that may do everything hardly ever mean it.
+func SetsClock(p spec.Process) bool {
+	add, _ := names(p.CapAdd)
+	return slices.Contains(add, "SYS_TIME")
 }
 
 // names gives capabilities without prefix, and whether ALL is among them.

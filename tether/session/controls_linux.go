@@ -142,6 +142,35 @@ func (h handler) Enlarge(ctx context.Context, s spec.Size) error {
 	return h.cfg.Enlarge(ctx, s)
 }
 
+// Time is this computer's clock.
+func (h handler) Time(context.Context) (time.Time, error) { return time.Now().UTC(), nil }
+
+// Correct corrects it, unless the process that runs was given the clock: it has it to
+// itself then.
+func (h handler) Correct(_ context.Context, by time.Duration, atOnce bool) error {
+	c := h.cfg.Clock
+	if c == nil {
+		return fmt.Errorf("correction of the clock: %w", errdefs.ErrNotImplemented)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.process != nil && proc.SetsClock(h.cfg.Container.Process) {
+		return fmt.Errorf("the process of container %s sets the clock: %w", h.id, errdefs.ErrFailedPrecondition)
+	}
+	if h.process == nil && !h.isTimed {
+		h.isTimed = true
+		defer close(h.timed)
+	}
+	switch {
+	case by == 0:
+		return nil
+	case atOnce:
+		return c.Step(by)
+	default:
+		return c.Slew(by)
+	}
+}
+
 // gauge reads the figures of a container that runs.
 func (m *Manager) gauge() (gauge.Reader, *cgroup.Group, error) {
 	m.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/vic-engine/vic/pkg/clock"
 	"github.com/vic-engine/vic/pkg/logframe"
 	"github.com/vic-engine/vic/pkg/spec"
 	"github.com/vic-engine/vic/pkg/tetherproto"
@@ -57,6 +58,8 @@ type Config struct {
 	// Enlarge uses the CPUs and the memory that the VM has got, see
 	// tetherproto.Controls. Nil: not offered.
 	Enlarge func(context.Context, spec.Size) error
+	// Clock is this computer's, corrected as the engine says. Nil: not offered.
+	Clock clock.Clock
 	// Files does an operation on the container's files, see tetherproto.FileHandler.
 	// It may be called before the boot is over. Nil: not offered.
 	Files func(context.Context, spec.FileRequest, tetherproto.IO) error
@@ -67,6 +70,9 @@ type Config struct {
 	// ReleaseWait bounds the wait of a process with Attach for the engine, so
 	// that a power-on without a VCH works. Default 30 s.
 	ReleaseWait time.Duration
+	// ClockWait bounds the wait of any other process for the first correction of the
+	// clock. Default 1 s.
+	ClockWait time.Duration
 	// ClientStall is how long a client that takes nothing may hold the process
 	// back while its line is good (a pager that waits for its user): default
 	// 5 min. LineStall is the same while the line takes nothing: default 30 s.
@@ -91,6 +97,7 @@ type Manager struct {
 	fan      *fan
 
 	released chan struct{} // closed by the first Release
+	timed    chan struct{} // closed when an engine has corrected the clock
 	started  chan struct{} // closed when the process runs or cannot
 	stopping chan struct{} // closed by Stop before the start
 	freezing chan struct{} // of one: held while processes are frozen or thawed
@@ -104,6 +111,7 @@ type Manager struct {
 	startErr  error
 	stopAsked bool
 	isFree    bool // released is closed
+	isTimed   bool // timed is closed
 	frozen    bool // no exec may start
 	execs     map[string]*proc.Process
 	execWG    sync.WaitGroup
@@ -129,6 +137,7 @@ func New(cfg Config) (*Manager, error) {
 		}
 	}
 	setDefault(&cfg.ReleaseWait, 30*time.Second)
+	setDefault(&cfg.ClockWait, time.Second)
 	setDefault(&cfg.ClientStall, 5*time.Minute)
 	setDefault(&cfg.LineStall, 30*time.Second)
 	setDefault(&cfg.EndWait, 5*time.Second)
@@ -141,7 +150,7 @@ func New(cfg Config) (*Manager, error) {
 		listener: tetherproto.NewListener(tetherproto.LinkConfig{ContainerID: cfg.Container.ID, BootID: cfg.BootID}),
 		writer:   logframe.NewWriter(cfg.Log, cfg.RunID),
 		recent:   newRecent(cfg.RunID),
-		released: make(chan struct{}), started: make(chan struct{}), stopping: make(chan struct{}),
+		released: make(chan struct{}), timed: make(chan struct{}), started: make(chan struct{}), stopping: make(chan struct{}),
 		freezing: make(chan struct{}, 1),
 		execs:    map[string]*proc.Process{}, changed: make(chan struct{}), conns: map[*connection]bool{},
 	}

@@ -29,6 +29,9 @@ func (m *Manager) Run(ctx context.Context, root string, group *cgroup.Group) (sp
 	if err := m.awaitRelease(ctx); err != nil {
 		return spec.ExitStatus{}, err
 	}
+	if err := m.awaitClock(ctx); err != nil {
+		return spec.ExitStatus{}, err
+	}
 	p, err := m.start(root, group)
 	if err != nil {
 		exit := exitOf(startError(err))
@@ -83,13 +86,28 @@ func (m *Manager) awaitRelease(ctx context.Context) error {
 	if !m.cfg.Container.Process.Attach {
 		return nil
 	}
-	wait := time.NewTimer(m.cfg.ReleaseWait)
+	return m.await(ctx, m.released, m.cfg.ReleaseWait, "nobody released the process, starting it")
+}
+
+// awaitClock waits, not for long, until an engine has set the clock, so that no process
+// sees it jump. One that was released is past it.
+func (m *Manager) awaitClock(ctx context.Context) error {
+	if m.cfg.Clock == nil || m.cfg.Container.Process.Attach {
+		return nil
+	}
+	return m.await(ctx, m.timed, m.cfg.ClockWait, "nobody set the clock, the process starts by the hardware's")
+}
+
+// await waits until done is closed, at most as long as limit says, or the container is
+// stopped. Only ctx's end is an error.
+func (m *Manager) await(ctx context.Context, done <-chan struct{}, limit time.Duration, otherwise string) error {
+	wait := time.NewTimer(limit)
 	defer wait.Stop()
 	select {
-	case <-m.released:
+	case <-done:
 	case <-m.stopping:
 	case <-wait.C:
-		m.log.WithField(spec.FieldDuration, m.cfg.ReleaseWait).Warn("nobody released the process, starting it")
+		m.log.WithField(spec.FieldDuration, limit).Warn(otherwise)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -1,16 +1,14 @@
-package main
+package clock
 
 import (
 	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vic-engine/vic/portlayer"
 )
 
-// systemClock is the kernel's, see adjtimex(2).
-func systemClock() portlayer.Clock { return kernelClock{} }
+// System is the kernel's clock, see adjtimex(2). It wants CAP_SYS_TIME.
+func System() Clock { return kernelClock{} }
 
 type kernelClock struct{}
 
