@@ -120,6 +120,9 @@ func start(t *testing.T, w *wire, mac string, forge bool, endpoints ...spec.Endp
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Correct(ctx, 0, true); err != nil { // its process waits for that
+		t.Fatal(err)
+	}
 	return neighbour{t, vm, s, mac}
 }
 

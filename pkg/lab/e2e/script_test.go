@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,6 +129,15 @@ func (f *fixture) containerNetworks(t *testing.T) []string {
 	}
 }
 
+// writeProgram writes a program that is run at once. No other script may fork in the
+// meantime: its child has the open file until it execs, and what is open for writing
+// cannot be run (ETXTBSY, see https://go.dev/issue/22315).
+func writeProgram(path, text string) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(path, []byte(text), 0o755)
+}
+
 // setup gives a script its environment: $VCH, docker as `exec docker …`, the
 // lab's variables, and the mode.
 func (f *fixture) setup(env *testscript.Env, key string) error {
@@ -145,7 +156,7 @@ func (f *fixture) setup(env *testscript.Env, key string) error {
 		"vch": fmt.Sprintf("#!/bin/sh\n# a command inside the appliance\nexec ssh -q -i %s -p 2222 -o StrictHostKeyChecking=no "+
 			"-o UserKnownHostsFile=/dev/null -o BatchMode=yes root@%s \"$@\"\n", key, host),
 	} {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
+		if err := writeProgram(filepath.Join(bin, name), text); err != nil {
 			return err
 		}
 	}
@@ -274,4 +285,24 @@ func strip(ts *testscript.TestScript, neg bool, args []string) {
 	b, err := os.ReadFile(p)
 	ts.Check(err)
 	ts.Check(os.WriteFile(p, []byte(strings.ReplaceAll(string(b), "\r", "")), 0o600))
+}
+
+// TestWriteProgram: what is written can be run at once, whoever forks meanwhile.
+func TestWriteProgram(t *testing.T) {
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for j := range 50 {
+				path := filepath.Join(dir, fmt.Sprintf("%d-%d", i, j))
+				if err := writeProgram(path, "#!/bin/sh\n"); err != nil {
+					t.Error(err)
+				} else if err := exec.Command(path).Run(); err != nil {
+					t.Errorf("run it: %v", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
