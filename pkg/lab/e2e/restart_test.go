@@ -72,6 +72,13 @@ func TestRestart(t *testing.T) {
 		if err != nil || !strings.Contains(hello, "Hello from vic!") {
 			t.Fatalf("make run, on a lab that was ended: %v\n%s", err, hello)
 		}
+		// It leaves nothing that a create of the same name stumbles over.
+		work := filepath.Join(f.bin, "..", ".cache", "run")
+		_, noCert := os.Stat(filepath.Join(work, "VCH001-cert.pem"))
+		_, noKey := os.Stat(filepath.Join(work, "VCH001-key.pem"))
+		if noCert == nil && noKey != nil {
+			t.Errorf("a certificate of VCH001 without its key in %s: %v", work, noKey)
+		}
 		ps := f.run(t, dockerTimeout, "docker", "ps", "-a", "--format", "{{.Names}} {{.Status}}")
 		if !strings.HasPrefix(ps, "count Exited") || strings.Count(ps, "\n") != 1 {
 			t.Errorf("docker ps -a: %s", ps)
