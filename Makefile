@@ -54,7 +54,7 @@ test: deps build isos bin/docker-buildx bin/images/buildkit/of ## every test: pu
 	go test -tags vm,e2e -p 1 -timeout 30m $(VMPKGS)
 
 lint: deps ## gofmt, vet, staticcheck
-	@test -z "$$(gofmt -l cmd pkg portlayer tether isos | tee /dev/stderr)"
+	@test -z "$$(gofmt -l cmd pkg portlayer tether isos | tee -a /dev/stderr)"
 	go vet -tags vm,e2e $(PKGS)
 	# Older Docker clients need the deprecated fields; VMware's RPC replies and
 	# Docker's messages are capitalised.
