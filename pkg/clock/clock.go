@@ -27,12 +27,16 @@ type Clock interface {
 	Slew(by time.Duration) error
 }
 
+// Negligible tells that a clock may stay as it is: the offset does not matter, or may
+// be nothing, as it is known only to within so much.
+func Negligible(offset, within time.Duration) bool { return offset.Abs() <= max(within, Fine) }
+
 // Correct adds offset, which is known to within so much, to a clock: at once where it
-// is more than jump, bit by bit where it is less, and not at all where it does not
-// matter or may be nothing. how is "step", "slew" or empty.
+// is more than jump, bit by bit where it is less, and not at all where it is
+// negligible. how is "step", "slew" or empty.
 func Correct(c Clock, offset, within, jump time.Duration) (how string, err error) {
 	switch {
-	case offset.Abs() <= max(within, Fine):
+	case Negligible(offset, within):
 		return "", nil
 	case offset.Abs() > jump:
 		return "step", c.Step(offset)

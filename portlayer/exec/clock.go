@@ -126,7 +126,7 @@ func (m *Manager) setClock(ctx context.Context, c *Controller, line Line) {
 	ahead, within, err := compare(ctx, m, line, 1)
 	if err == nil {
 		by := -ahead
-		if by.Abs() <= max(within, clock.Fine) {
+		if clock.Negligible(by, within) {
 			by = 0
 		}
 		err = line.Correct(ctx, by, true)
