@@ -93,7 +93,7 @@ func TestFilesEndEarly(t *testing.T) {
 // goesOff waits until a VM that was turned on is off again.
 func (l *lab) goesOff(ref types.ManagedObjectReference) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		vm, err := l.admin.VM(ctx, ref)
