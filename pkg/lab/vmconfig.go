@@ -79,7 +79,7 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 		}
 	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
-	asked := spec.DeviceChange
+	asked, shares := spec.DeviceChange, takeAllocations(&spec)
 	spec.DeviceChange, spec.ExtraConfig = collector.ForEvent(p.changes), plain
 	in := l.context(c.Session)
 	reconfig := func() soap.HasFault { return o.ReconfigVMTask(in, &types.ReconfigVM_Task{This: o.Self, Spec: spec}) }
@@ -92,7 +92,7 @@ func (l *Lab) reconfigure(c *simulator.Context, o *simulator.VirtualMachine, spe
 		undo()
 		return fault
 	}
-	l.settle(c, o, p, own)
+	l.settle(c, o, p, own, shares)
 	l.storagePolicies.note(asked)
 	for _, f := range p.destroy {
 		if err := store.Delete(f); err != nil {

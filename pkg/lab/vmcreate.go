@@ -95,7 +95,7 @@ func (l *Lab) createVM(c *simulator.Context, f *simulator.Folder, spec types.Vir
 		return nil, fault
 	}
 	plain, own := splitExtraConfig(spec.ExtraConfig)
-	asked := spec.DeviceChange
+	asked, shares := spec.DeviceChange, takeAllocations(&spec)
 	spec.DeviceChange, spec.ExtraConfig = p.changes, plain
 	res, fault := l.makeVM(c, f, &types.CreateVM_Task{This: f.Self, Config: spec, Pool: pool, Host: host})
 	if fault != nil {
@@ -105,7 +105,7 @@ func (l *Lab) createVM(c *simulator.Context, f *simulator.Folder, spec types.Vir
 	}
 	o := c.Map.Get(res.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
 	l.storagePolicies.note(asked)
-	l.settle(c, o, p, append(own, &types.OptionValue{Key: "govcsim"}))
+	l.settle(c, o, p, append(own, &types.OptionValue{Key: "govcsim"}), shares)
 	return res, l.files.flush(l, c, o)
 }
 
@@ -139,10 +139,11 @@ func (l *Lab) hold(o *simulator.VirtualMachine) {
 }
 
 // settle finishes what the simulator does not do: keys that it would take for
-// spells, parents of child disks.
-func (l *Lab) settle(c *simulator.Context, o *simulator.VirtualMachine, p *plan, own []types.BaseOptionValue) {
+// spells, allocations, parents of child disks.
+func (l *Lab) settle(c *simulator.Context, o *simulator.VirtualMachine, p *plan, own []types.BaseOptionValue, shares allocations) {
 	locked(c, o, func() {
 		setExtraConfig(c, o, own)
+		shares.set(c, o)
 		if len(p.parents) == 0 {
 			return
 		}

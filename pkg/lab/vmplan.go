@@ -371,5 +371,5 @@ func checkHardware(s *types.VirtualMachineConfigSpec) types.BaseMethodFault {
 			return &types.InvalidArgument{InvalidProperty: "configSpec.version"}
 		}
 	}
-	return nil
+	return firstOf(checkAllocation("configSpec.cpuAllocation", s.CpuAllocation), checkAllocation("configSpec.memoryAllocation", s.MemoryAllocation))
 }
