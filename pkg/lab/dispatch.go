@@ -44,6 +44,9 @@ func (l *Lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Ref
 		}
 	}
 	if w == nil {
+		w = collector.History(ctx, method)
+	}
+	if w == nil {
 		return nil, nil
 	}
 	method.This.ServerGUID = ownGUID

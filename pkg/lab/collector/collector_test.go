@@ -15,10 +15,15 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// connect gives a client of a simulator with Collectors.
+// connect gives a client of a simulator of ESXi with Collectors.
 func connect(t *testing.T) (*govmomi.Client, *simulator.Registry) {
 	t.Helper()
-	m := simulator.ESX()
+	return connectTo(t, simulator.ESX())
+}
+
+// connectTo does so for another model.
+func connectTo(t *testing.T, m *simulator.Model) (*govmomi.Client, *simulator.Registry) {
+	t.Helper()
 	if err := m.Create(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,8 @@
 //
 // It also ends every wait of a collector that is destroyed, and keeps the
 // devices of a reconfiguration apart from those of its event, and the summary of a
-// resource pool apart from that of every other pool of the process.
+// resource pool apart from that of every other pool of the process, and has collectors
+// of past events and tasks come and go under their managers' locks.
 //
 // What it must not do: show clients anything but what the simulator would.
 //

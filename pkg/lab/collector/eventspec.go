@@ -25,7 +25,7 @@ func (s *VirtualDeviceConfigSpec) GetVirtualDeviceConfigSpec() *types.VirtualDev
 }
 
 // Guard is a Registry.Handler that does so for every reconfiguration, and has new
-// resource pools made by Pool.
+// resource pools made by Pool and calls answered by History.
 func Guard(ctx *simulator.Context, m *simulator.Method) (mo.Reference, types.BaseMethodFault) {
 	switch r := m.Body.(type) {
 	case *types.ReconfigVM_Task:
@@ -37,6 +37,10 @@ func Guard(ctx *simulator.Context, m *simulator.Method) (mo.Reference, types.Bas
 			m.This.ServerGUID = "guard"
 			return &Pool{ResourcePool: p}, nil
 		}
+	}
+	if h := History(ctx, m); h != nil {
+		m.This.ServerGUID = "guard"
+		return h, nil
 	}
 	return nil, nil
 }
