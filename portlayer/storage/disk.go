@@ -205,7 +205,7 @@ func (b *builder) merge(ctx context.Context) (*layers.Tree, error) {
 			return os.Open(b.sp.path(tarName(l)))
 		}})
 	}
-	tree, err := layers.Merge(ctx, ls, layers.Limits{Bytes: max(b.sp.left, 1)})
+	tree, err := layers.Merge(ctx, ls, layers.Limits{Bytes: max(b.sp.left(), 1)})
 	if err != nil {
 		return nil, err
 	}
@@ -243,7 +243,7 @@ func (b *builder) writeRaw(ctx context.Context, tree *layers.Tree) (int64, error
 	if err := f.Close(); err != nil {
 		return 0, fmt.Errorf("spool: %w", err)
 	}
-	b.sp.left += need - n
+	b.sp.give(need - n)
 	b.raw = n
 	return vmdk.Capacity(n), b.dropTars()
 }

@@ -23,12 +23,12 @@ func (sp *spool) layer(ctx context.Context, r io.Reader, pack bool) (l layerReco
 	if err != nil {
 		return l, fmt.Errorf("spool: %w", err)
 	}
-	budget := sp.left
+	before := sp.taken
 	defer func() {
 		err = errors.Join(err, f.Close())
 		if err != nil {
 			err = errors.Join(err, os.Remove(f.Name()))
-			sp.left = budget
+			sp.give(sp.taken - before)
 		}
 	}()
 	in := bufio.NewReaderSize(&ctxReader{ctx, r}, 64<<10)
@@ -63,7 +63,7 @@ func (sp *spool) layer(ctx context.Context, r io.Reader, pack bool) (l layerReco
 	l.Size = st.Size()
 	name := sp.path(l.Digest.Encoded())
 	if _, err := os.Stat(name); err == nil {
-		sp.left = budget // the same layer twice
+		sp.give(sp.taken - before) // the same layer twice
 	}
 	if err := os.Rename(f.Name(), name); err != nil {
 		return l, fmt.Errorf("spool: %w", err)
@@ -78,7 +78,7 @@ func (sp *spool) hash(r io.Reader, w io.Writer) error {
 		return err
 	}
 	defer z.Close() // only read
-	n, err := io.Copy(w, io.LimitReader(z, max(sp.left, 0)+1))
+	n, err := io.Copy(w, io.LimitReader(z, max(sp.left(), 0)+1))
 	if err != nil {
 		return err
 	}

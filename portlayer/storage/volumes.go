@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sort"
 	"sync"
 	"time"
@@ -333,5 +332,5 @@ func (v *Volumes) ready(ctx context.Context) error {
 }
 
 func (v *Volumes) newSpool() (*spool, error) {
-	return newSpool(filepath.Clean(v.cfg.Spool), volumeSpool)
+	return newSpool(v.cfg.Spool, volumeSpool)
 }
