@@ -40,7 +40,7 @@ func (l *Lab) dispatch(ctx *simulator.Context, method *simulator.Method) (mo.Ref
 	w := l.wrap(obj)
 	if _, ok := method.Body.(*types.CreateResourcePool); ok {
 		if p, ok := obj.(*simulator.ResourcePool); ok {
-			w = &collector.Pool{ResourcePool: p}
+			w = &poolMaker{Pool: &collector.Pool{ResourcePool: p}, l: l}
 		}
 	}
 	if w == nil {

@@ -106,6 +106,7 @@ func New(cfg Config) (*Lab, error) {
 	m.Cookie = l.calls.cookie
 	m.AddHandler(&watcher{l: l})
 	collector.Install(m)
+	l.pools(l.context(nil), nil)
 	return l, nil
 }
 

@@ -4,14 +4,14 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
 // statsPeriod is how often housekeeping looks, as vSphere's 20 s samples.
 const statsPeriod = 20 * time.Second
 
-// stats puts what VMs use into their quick statistics. It tells no watcher:
+// stats puts what VMs use into their quick statistics, and those of their host and
+// pools. It tells no watcher:
 // each change of any VM makes every filter of every client look again.
 func (l *Lab) stats(c *simulator.Context) {
 	l.mu.Lock()
@@ -21,6 +21,7 @@ func (l *Lab) stats(c *simulator.Context) {
 	}
 	l.mu.Unlock()
 	var cpu, mem int32
+	used := map[types.ManagedObjectReference]usage{}
 	for ref, r := range runs {
 		o, ok := c.Map.Get(ref).(*simulator.VirtualMachine)
 		u, err := r.inst.Usage()
@@ -43,6 +44,11 @@ func (l *Lab) stats(c *simulator.Context) {
 			}
 			cpu += q.OverallCpuUsage
 			mem += q.HostMemoryUsage
+			if o.ResourcePool != nil {
+				sum := used[*o.ResourcePool]
+				sum.add(usage{int64(q.OverallCpuUsage), u.MemoryBytes})
+				used[*o.ResourcePool] = sum
+			}
 		})
 	}
 	for _, ref := range c.Map.AllReference("HostSystem") {
@@ -55,6 +61,7 @@ func (l *Lab) stats(c *simulator.Context) {
 			})
 		}
 	}
+	l.pools(c, used)
 }
 
 func hostMHz(c *simulator.Context, o *simulator.VirtualMachine) int32 {
@@ -66,11 +73,5 @@ func hostMHz(c *simulator.Context, o *simulator.VirtualMachine) int32 {
 
 // summaryOf is the summary of the compute resource a host belongs to.
 func summaryOf(c *simulator.Context, h *simulator.HostSystem) *types.ComputeResourceSummary {
-	switch cr := c.Map.Get(*h.Parent).(type) {
-	case *mo.ComputeResource:
-		return cr.Summary.GetComputeResourceSummary()
-	case *simulator.ClusterComputeResource:
-		return cr.Summary.GetComputeResourceSummary()
-	}
-	return nil
+	return computeSummary(c, *h.Parent)
 }
