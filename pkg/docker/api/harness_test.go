@@ -194,7 +194,7 @@ var masks = []struct {
 }{
 	{regexp.MustCompile(`"(Created|StartedAt|SystemTime|LastTagTime)": "20[0-9T:.\-]+(Z|[+-][0-9:]+)"`), `"$1": "TIME"`},
 	{regexp.MustCompile(`"Created": [0-9]+`), `"Created": 0`},
-	{regexp.MustCompile(`"NGoroutines": [0-9]+`), `"NGoroutines": 0`},
+	{regexp.MustCompile(`"(NGoroutines|NFd)": [1-9][0-9]*`), `"$1": 1`},
 	{regexp.MustCompile(`"Up [^"]*"`), `"Up TIME"`},
 	{regexp.MustCompile(`go1\.[0-9.]+`), `go1`},
 }

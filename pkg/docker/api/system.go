@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"runtime"
 	"time"
 
@@ -117,7 +118,7 @@ func (b systemBackend) SystemInfo(ctx context.Context) (*system.Info, error) {
 	info := &system.Info{
 		ID: b.ID, Name: b.Name, Containers: i.Containers, ContainersRunning: i.Running, ContainersPaused: i.Paused, ContainersStopped: i.Stopped, Images: i.Images,
 		Driver: storageDriver, DriverStatus: driverStatus(c, i.Site, i.DockerSocket), MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
-		IPv4Forwarding: true, Debug: b.Debug, NGoroutines: runtime.NumGoroutine(), SystemTime: b.e.Time().Now().Format(time.RFC3339Nano),
+		IPv4Forwarding: true, Debug: b.Debug, NFd: openFiles(), NGoroutines: runtime.NumGoroutine(), NEventsListener: i.EventReaders, SystemTime: b.e.Time().Now().Format(time.RFC3339Nano),
 		LoggingDriver: "json-file", CgroupDriver: "none", CgroupVersion: "2", OperatingSystem: c.ProductName, OSVersion: c.ProductVersion,
 		OSType: "linux", Architecture: "x86_64", IndexServerAddress: registryIndex, NCPU: c.CPUs, MemTotal: c.MemoryBytes,
 		DockerRootDir: "/var/lib/vic", Labels: []string{}, ServerVersion: b.Version, DefaultRuntime: engine.Runtime,
@@ -130,6 +131,15 @@ func (b systemBackend) SystemInfo(ctx context.Context) (*system.Info, error) {
 	}
 	info.Swarm.LocalNodeState = "inactive"
 	return info, nil
+}
+
+// openFiles are the file descriptors that the engine has open; -1 where nothing tells.
+func openFiles() int {
+	l, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	return len(l) - 1 // that of the folder itself
 }
 
 func (b systemBackend) SystemDiskUsage(ctx context.Context, o backend.DiskUsageOptions) (*backend.DiskUsage, error) {

@@ -71,6 +71,12 @@ func (l *eventLog) drop(c chan Event) {
 	}
 }
 
+func (l *eventLog) readers() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.subs)
+}
+
 func (l *eventLog) closeAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -13,6 +13,7 @@ type SystemInfo struct {
 	Images                               int
 	Networks                             []spec.Network
 	Capacity                             spec.Capacity
+	EventReaders                         int // clients that read events now
 	// DockerSocket: containers may bind /var/run/docker.sock.
 	DockerSocket bool
 	Site         spec.Site // zero: not known
@@ -36,6 +37,7 @@ func (e *Engine) SystemInfo(ctx context.Context) SystemInfo {
 	}
 	s.Images = len(e.images.List())
 	s.Networks = e.pl.Networks()
+	s.EventReaders = e.events.readers()
 	s.DockerSocket = e.socket
 	c, err := e.pl.Capacity(ctx)
 	if err != nil {
