@@ -367,26 +367,28 @@ func TestKeysArePinned(t *testing.T) {
 		"wrong engine key": {other, host},
 		"wrong host key":   {engine, other},
 	} {
-		l := newLine(t, fault{})
-		l.connect()
-		guest, link := l.accept(), <-l.got
-		done := make(chan error, 1)
-		go func() {
-			_, err := ServeConn(l.ctx, guest, ServerConfig{HostKey: host, Authorized: engine.PublicKey(), Log: quiet()}, &fake{})
-			done <- err
-		}()
-		_, err := NewClient(l.ctx, link, ClientConfig{Signer: tc.clientKey, HostKey: tc.want.PublicKey()})
-		if err == nil {
-			t.Errorf("%s: the engine accepted", name)
-		}
-		select {
-		case err = <-done:
-		case <-time.After(patience):
-			t.Fatal("the guest waits")
-		}
-		if err == nil {
-			t.Errorf("%s: the guest accepted", name)
-		}
+		t.Run(name, func(t *testing.T) { // a line counts goroutines: one at a time
+			l := newLine(t, fault{})
+			l.connect()
+			guest, link := l.accept(), <-l.got
+			done := make(chan error, 1)
+			go func() {
+				_, err := ServeConn(l.ctx, guest, ServerConfig{HostKey: host, Authorized: engine.PublicKey(), Log: quiet()}, &fake{})
+				done <- err
+			}()
+			_, err := NewClient(l.ctx, link, ClientConfig{Signer: tc.clientKey, HostKey: tc.want.PublicKey()})
+			if err == nil {
+				t.Error("the engine accepted")
+			}
+			select {
+			case err = <-done:
+			case <-time.After(patience):
+				t.Fatal("the guest waits")
+			}
+			if err == nil {
+				t.Error("the guest accepted")
+			}
+		})
 	}
 }
 
