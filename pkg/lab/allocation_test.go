@@ -12,27 +12,32 @@ import (
 func TestAllocations(t *testing.T) {
 	both(t, func(t *testing.T, r *rig) {
 		vm := r.container("c")
-		read := make(chan struct{})
-		over := make(chan struct{})
+		n := types.NewInt64
+		over := make(chan error, 1)
 		go func() {
-			defer close(over)
-			for {
-				select {
-				case <-read:
+			for i := range int64(12) {
+				task, err := vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{
+					CpuAllocation:    &types.ResourceAllocationInfo{Limit: n(1000 + i), Shares: &types.SharesInfo{Level: types.SharesLevelCustom, Shares: int32(7 + i)}},
+					MemoryAllocation: &types.ResourceAllocationInfo{Reservation: n(64 + i), ExpandableReservation: types.NewBool(true), OverheadLimit: n(9)}})
+				if err == nil {
+					err = task.Wait(r.ctx)
+				}
+				if err != nil {
+					over <- err
 					return
-				default:
-					r.eventsNow(vm.Reference())
 				}
 			}
+			over <- nil
 		}()
-		n := types.NewInt64
-		for i := range int64(12) {
-			r.wait(vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{
-				CpuAllocation:    &types.ResourceAllocationInfo{Limit: n(1000 + i), Shares: &types.SharesInfo{Level: types.SharesLevelCustom, Shares: int32(7 + i)}},
-				MemoryAllocation: &types.ResourceAllocationInfo{Reservation: n(64 + i), ExpandableReservation: types.NewBool(true), OverheadLimit: n(9)}}))
+		for reads := true; reads; {
+			select {
+			case err := <-over:
+				r.must(err)
+				reads = false
+			default:
+				r.eventsNow(vm.Reference())
+			}
 		}
-		close(read)
-		<-over
 		r.wait(vm.Reconfigure(r.ctx, types.VirtualMachineConfigSpec{
 			CpuAllocation:    &types.ResourceAllocationInfo{Reservation: n(100)},
 			MemoryAllocation: &types.ResourceAllocationInfo{Limit: n(512)}}))
