@@ -58,8 +58,8 @@ func (l *Lab) pool(c *simulator.Context, ref types.ManagedObjectReference, most 
 		if n := p.Config.CpuAllocation.Limit; n != nil && *n >= 0 { // -1: unlimited
 			most.cpu = min(most.cpu, *n)
 		}
-		if n := p.Config.MemoryAllocation.Limit; n != nil && *n >= 0 {
-			most.memory = min(most.memory, *n<<20)
+		if n := p.Config.MemoryAllocation.Limit; n != nil && *n >= 0 && *n < most.memory>>20 {
+			most.memory = *n << 20
 		}
 		below = slices.Clone(p.ResourcePool)
 	})

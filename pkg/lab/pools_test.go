@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func TestPoolFigures(t *testing.T) {
 		r.must(err)
 		var h mo.HostSystem
 		r.must(host.Properties(r.ctx, host.Reference(), []string{"summary.hardware"}, &h))
-		all := figures{MaxMHz: int64(h.Summary.Hardware.CpuMhz) * int64(h.Summary.Hardware.NumCpuCores), MaxBytes: h.Summary.Hardware.MemorySize >> 20 << 20}
+		all := figures{MaxMHz: int64(h.Summary.Hardware.CpuMhz) * int64(h.Summary.Hardware.NumCpuCores), MaxBytes: h.Summary.Hardware.MemorySize}
 		if got := of(r.pool); got != all {
 			t.Errorf("root: %+v, want %+v", got, all)
 		}
@@ -40,7 +41,7 @@ func TestPoolFigures(t *testing.T) {
 		}
 		upper, err := r.pool.Create(r.ctx, "upper", limits(100, 512))
 		r.must(err)
-		lower, err := upper.Create(r.ctx, "lower", limits(-1, 1<<40))
+		lower, err := upper.Create(r.ctx, "lower", limits(-1, math.MaxInt64))
 		r.must(err)
 		for _, p := range []*object.ResourcePool{upper, lower} {
 			if got, want := of(p), (figures{100, 512 << 20, 0}); got != want {

@@ -11,8 +11,8 @@ import (
 const statsPeriod = 20 * time.Second
 
 // stats puts what VMs use into their quick statistics, and those of their host and
-// pools. It tells no watcher:
-// each change of any VM makes every filter of every client look again.
+// pools. It tells no watcher: each change of any VM makes every filter of every client
+// look again.
 func (l *Lab) stats(c *simulator.Context) {
 	l.mu.Lock()
 	runs := make(map[types.ManagedObjectReference]*run, len(l.vms))
