@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/tools/txtar"
 )
 
 // script is one txtar file: what is done to an engine, a step a line, and the

@@ -46,6 +46,7 @@ func TestBadScripts(t *testing.T) {
 
 func FuzzScript(f *testing.F) {
 	f.Add("pick A,B.C docker run 'a b'\n-- f --\nx\n")
+	f.Add("0000000\n-- --")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := parseScript("x", []byte(text))
 		if err != nil {
